@@ -1,0 +1,100 @@
+// Makes dense attention known to the program.
+#include "chapters/00_dense_attention/dense_attention.hpp"
+
+#include <fmt/format.h>
+
+#include "chapters/00_dense_attention/dense_attention_naive.hpp"
+#include "common/mechanism/run_case.hpp"
+
+namespace attn::dense {
+namespace {
+
+struct Description {
+    static constexpr const char* name = "dense";
+    static constexpr const char* section = "19.2, 19.3";
+    static constexpr const char* chapter = "00_dense_attention";
+    template <class T>
+    using Inputs = dense::Inputs<T>;
+    template <class T>
+    using Outputs = dense::Outputs<T>;
+    using Options = dense::Options;
+    using CudaFunction = dense::CudaFunction;
+
+    static std::vector<std::string> params() { return {"causal", "scale"}; }
+
+    template <class T>
+    static Options options(const Params& params, const Inputs<T>& in) {
+        return {params.boolean("causal", false), params.number("scale").value_or(1 / std::sqrt(in.sizes().D))};
+    }
+    template <class T>
+    static void check(const Inputs<T>& in, const Options&) {
+        check_shapes(in);
+    }
+    template <class T>
+    static void naive(const Inputs<T>& in, const Options& options, const Outputs<T>& out) {
+        if constexpr (std::is_same_v<T, Counted>)
+            naive_forward(in, options, out);  // the table's costs are those of the forward pass
+        else
+            dense::naive(in, options, out);
+    }
+    template <class T>
+    static Costs cost(const Inputs<T>& in, const Options& options, std::size_t scalar_bytes) {
+        return forward_cost(in.sizes(), options.causal, scalar_bytes);
+    }
+};
+
+Case sized_case(int n) {
+    Case sized;
+    sized.mechanism = "dense";
+    sized.folder = fmt::format("dense, n = {}", n);
+    for (auto [name, seed] : {std::pair{"q", 1}, {"k", 2}, {"v", 3}})
+        sized.inputs[name] = random_array({1, 1, n, 16}, static_cast<std::uint64_t>(seed));
+    return sized;
+}
+
+void print_matrix(const char* title, TensorView<const double, 2> matrix) {
+    fmt::print("{}\n", title);
+    for (int i = 0; i < matrix.extent(0); ++i) {
+        for (int j = 0; j < matrix.extent(1); ++j)
+            if (std::isinf(matrix(i, j)))
+                fmt::print("{:>8}", "·");  // a key that the query does not see
+            else
+                fmt::print("{:8.3f}", matrix(i, j));
+        fmt::print("\n");
+    }
+    fmt::print("\n");
+}
+
+// Small enough for paper and pencil: q is 2 on its diagonal, k the unit matrix, so that query i scores key i with 2,
+// the others with 0; scale 1/2 makes that 1. Causal: query i sees keys 0 … i.
+void trace() {
+    constexpr int n = 4;
+    auto q = make_tensor<double, 4>({1, 1, n, n}), k = q, v = make_tensor<double, 4>({1, 1, n, 2});
+    for (int i = 0; i < n; ++i) {
+        q(0, 0, i, i) = 2, k(0, 0, i, i) = 1;
+        v(0, 0, i, 0) = i + 1, v(0, 0, i, 1) = i % 2;
+    }
+    auto out = make_tensor<double, 4>({1, 1, n, 2});
+    auto log_sum_exp = make_tensor<double, 3>({1, 1, n});
+    Inputs<double> inputs{view(std::as_const(q)), view(std::as_const(k)), view(std::as_const(v)), {}};
+    Outputs<double> outputs{view(out), view(log_sum_exp), {}, {}, {}};
+    fmt::print("Dense attention, 4 queries and 4 keys, causal, scale 1/2 (book 19.3)\n"
+               "chapters/00_dense_attention/dense_attention_naive.hpp at the tags in brackets\n\n");
+    print_matrix("q", inputs.q.slice(0, 0));
+    print_matrix("k", inputs.k.slice(0, 0));
+    print_matrix("v", inputs.v.slice(0, 0));
+    naive_forward(inputs, Options{true, 0.5}, outputs, print_matrix);
+    fmt::print("log_sum_exp of each row\n");
+    for (int i = 0; i < n; ++i) fmt::print("{:8.3f}", log_sum_exp(0, 0, i));
+    fmt::print("\n");
+}
+
+[[maybe_unused]] const bool added = [] {
+    Mechanism mechanism = described_by<Description>();
+    mechanism.sized_case = sized_case;
+    mechanism.trace = trace;
+    return add_mechanism(std::move(mechanism));
+}();
+
+}  // namespace
+}  // namespace attn::dense

@@ -1,0 +1,403 @@
+// Launches: checks that a GPU would take them, spreads the blocks over the cores, and reports what was found.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <new>
+#include <thread>
+
+#include "common/emulator/machine.hpp"
+
+namespace attn::emulator {
+
+void free_all_device_memory();
+void restart_peak_device_bytes();
+
+namespace {
+
+// The limits of compute capability 8.0 (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
+constexpr std::size_t default_dynamic_shared = 48 << 10;
+constexpr std::size_t largest_dynamic_shared = 163 << 10;
+constexpr dim3 largest_grid{0x7fffffff, 65535, 65535};
+constexpr dim3 largest_block{1024, 1024, 64};
+
+std::mutex launch_mutex;
+Counts total_counts;
+std::vector<Finding> all_findings;
+bool print = true;
+std::atomic<cudaError_t> last_error{cudaSuccess};
+std::map<const void*, std::size_t> dynamic_shared_limit;
+
+// A failure in a kernel stays, as on a GPU, where the context is lost.
+bool sticky(cudaError_t error) { return error >= cudaErrorIllegalAddress && error <= cudaErrorLaunchFailure; }
+
+int wanted_workers = 0;
+
+int worker_count() {
+    int cores = static_cast<int>(std::thread::hardware_concurrency());
+    return wanted_workers > 0 ? wanted_workers : std::max(1, cores);
+}
+
+void finish(Launch& launch, std::uint64_t block) {
+    launch.finished[block].store(1, std::memory_order_release);
+    std::uint64_t prefix = launch.finished_prefix.load(std::memory_order_acquire);
+    while (prefix < launch.blocks && launch.finished[prefix].load(std::memory_order_acquire)) {
+        launch.finished_prefix.compare_exchange_strong(prefix, prefix + 1);
+        prefix = launch.finished_prefix.load(std::memory_order_acquire);
+    }
+}
+
+// Takes blocks in order until there are none, or until one with a lower index has failed.
+void run_blocks(Worker& worker, Launch& launch) {
+    worker.prepare();
+    worker.launch = &launch;
+    worker.counts = {};
+    worker.failure = {};
+    while (true) {
+        std::uint64_t block = launch.next_block.fetch_add(1);
+        if (block >= launch.blocks || block > launch.lowest_failed.load()) break;
+        worker.run_block(block);
+        finish(launch, block);
+        if (worker.failure.error != cudaSuccess) {
+            std::uint64_t lowest = launch.lowest_failed.load();
+            while (block < lowest && !launch.lowest_failed.compare_exchange_weak(lowest, block)) {
+            }
+            break;
+        }
+    }
+    worker.launch = nullptr;
+}
+
+// The OS threads beside the caller, started when first needed. They wait for launches until the program ends.
+class Pool {
+  public:
+    std::vector<Worker*> run(Launch& launch, int workers) {
+        std::vector<Worker*> used;
+        {
+            std::lock_guard lock(mutex_);
+            while (static_cast<int>(helpers_.size()) < workers - 1) start_helper();
+            for (int index = 0; index < workers - 1; ++index) {
+                helpers_[index]->launch = &launch;
+                used.push_back(&helpers_[index]->worker);
+            }
+            busy_ = workers - 1;
+        }
+        work_.notify_all();
+        static thread_local Worker mine;
+        used.push_back(&mine);
+        run_blocks(mine, launch);
+        std::unique_lock lock(mutex_);
+        done_.wait(lock, [this] { return busy_ == 0; });
+        return used;
+    }
+
+    ~Pool() {
+        {
+            std::lock_guard lock(mutex_);
+            stopping_ = true;
+        }
+        work_.notify_all();
+        for (auto& helper : helpers_) helper->thread.join();
+    }
+
+  private:
+    struct Helper {
+        Worker worker;
+        Launch* launch = nullptr;
+        std::thread thread;
+    };
+
+    void start_helper() {
+        auto& helper = *helpers_.emplace_back(std::make_unique<Helper>());
+        helper.thread = std::thread([this, &helper] {
+            std::unique_lock lock(mutex_);
+            while (true) {
+                work_.wait(lock, [&] { return stopping_ || helper.launch; });
+                if (stopping_) return;
+                lock.unlock();
+                run_blocks(helper.worker, *helper.launch);
+                lock.lock();
+                helper.launch = nullptr;
+                if (--busy_ == 0) done_.notify_all();
+            }
+        });
+    }
+
+    std::mutex mutex_;
+    std::condition_variable work_, done_;
+    std::vector<std::unique_ptr<Helper>> helpers_;
+    int busy_ = 0;
+    bool stopping_ = false;
+};
+
+bool within(dim3 extent, dim3 limit) {
+    return extent.x >= 1 && extent.y >= 1 && extent.z >= 1 && extent.x <= limit.x && extent.y <= limit.y &&
+           extent.z <= limit.z;
+}
+
+cudaError_t refuse(cudaError_t error, const std::string& why, const void* kernel) {
+    if (print) fmt::print(stderr, "emulator: no GPU would launch {}: {}\n", function_name(kernel), why);
+    return set_error(error);
+}
+
+}  // namespace
+
+Launch::Launch(const LaunchRequest* launch_request)
+    : request(launch_request),
+      blocks(std::uint64_t{request->grid.x} * request->grid.y * request->grid.z),
+      finished(blocks),
+      printed(blocks) {}
+
+Counts& Counts::operator+=(const Counts& other) {
+    launches += other.launches;
+    blocks += other.blocks;
+    barriers += other.barriers;
+    warp_collectives += other.warp_collectives;
+    global_loads += other.global_loads;
+    global_load_bytes += other.global_load_bytes;
+    global_stores += other.global_stores;
+    global_store_bytes += other.global_store_bytes;
+    shared_loads += other.shared_loads;
+    shared_load_bytes += other.shared_load_bytes;
+    shared_stores += other.shared_stores;
+    shared_store_bytes += other.shared_store_bytes;
+    atomics += other.atomics;
+    return *this;
+}
+
+std::string Finding::text() const {
+    std::string where = file.empty() ? "no debug information" : fmt::format("{}:{}", file, line);
+    return fmt::format("{}\n    kernel {}, block ({},{},{}), thread ({},{},{}), at {}", message, kernel, block[0],
+                       block[1], block[2], thread[0], thread[1], thread[2], where);
+}
+
+const Counts& counts() { return total_counts; }
+const std::vector<Finding>& findings() { return all_findings; }
+void print_findings(bool wanted) { print = wanted; }
+void use_workers(int workers) { wanted_workers = workers; }
+void reset() {
+    total_counts = {};
+    all_findings.clear();
+    restart_peak_device_bytes();
+}
+
+cudaError_t set_error(cudaError_t error) {
+    if (!sticky(last_error)) last_error = error;
+    return error;
+}
+
+cudaError_t set_function_attribute(const void* function, cudaFuncAttribute attribute, int value) {
+    if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
+    if (value < 0 || static_cast<std::size_t>(value) > largest_dynamic_shared) return set_error(cudaErrorInvalidValue);
+    std::lock_guard lock(launch_mutex);
+    dynamic_shared_limit[function] = static_cast<std::size_t>(value);
+    return cudaSuccess;
+}
+
+cudaError_t launch(const LaunchRequest& request) {
+    if (sticky(last_error)) return last_error;
+    std::lock_guard lock(launch_mutex);
+    const dim3 &grid = request.grid, &block = request.block;
+    std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
+    if (!within(grid, largest_grid))
+        return refuse(cudaErrorInvalidConfiguration,
+                      fmt::format("the grid is {} × {} × {}; allowed are 1 … 2147483647 × 65535 × 65535 blocks", grid.x,
+                                  grid.y, grid.z),
+                      request.kernel);
+    if (!within(block, largest_block) || threads > max_threads_per_block)
+        return refuse(cudaErrorInvalidConfiguration,
+                      fmt::format("the block is {} × {} × {} threads; allowed are 1024 together, and 64 in z", block.x,
+                                  block.y, block.z),
+                      request.kernel);
+    auto limit_entry = dynamic_shared_limit.find(request.kernel);
+    std::size_t limit = limit_entry == dynamic_shared_limit.end() ? default_dynamic_shared
+                                                                  : std::max(default_dynamic_shared, limit_entry->second);
+    if (request.dynamic_bytes > limit)
+        return refuse(cudaErrorInvalidValue,
+                      fmt::format("{} bytes of dynamic shared memory; the limit is {}. More than 48 KiB must be asked "
+                                  "for with cudaFuncSetAttribute, up to {} bytes",
+                                  request.dynamic_bytes, limit, largest_dynamic_shared),
+                      request.kernel);
+
+    // Never destroyed: its threads may outlive main's last static object, and the operating system takes them.
+    static Pool& pool = *new Pool;
+    Launch state(&request);
+    open_arena();
+    int workers = static_cast<int>(std::min<std::uint64_t>(static_cast<std::uint64_t>(worker_count()), state.blocks));
+    std::vector<Worker*> used = pool.run(state, workers);
+    close_arena();
+
+    for (const std::string& text : state.printed)
+        if (!text.empty()) std::fwrite(text.data(), 1, text.size(), stdout);
+    const Failure* failure = nullptr;
+    for (Worker* worker : used)
+        if (worker->failure.error != cudaSuccess && (!failure || worker->failure.block < failure->block))
+            failure = &worker->failure;
+    if (!failure) {
+        for (Worker* worker : used) total_counts += worker->counts;
+        ++total_counts.launches;
+        return cudaSuccess;
+    }
+    Finding finding = failure->finding;
+    finding.kernel = function_name(request.kernel);
+    SourceLine line = source_line(failure->address, failure->calls);
+    finding.file = line.file, finding.line = line.line;
+    if (print) fmt::print(stderr, "emulator: {}\n", finding.text());
+    all_findings.push_back(std::move(finding));
+    return set_error(failure->error);
+}
+
+cudaError_t launch_kernel(const void* kernel, void (*invoke)(const void*), const void* arguments,
+                          std::size_t argument_bytes, dim3 grid, dim3 block, std::size_t dynamic_bytes) {
+    return launch({kernel, invoke, arguments, argument_bytes, grid, block, dynamic_bytes});
+}
+
+}  // namespace attn::emulator
+
+// ---- the rest of the runtime's interface ----------------------------------------------------------------------------
+
+using namespace attn::emulator;
+
+struct attn_emulated_stream {};
+struct attn_emulated_event {
+    std::chrono::steady_clock::time_point recorded;
+    bool is_recorded = false;
+};
+
+cudaError_t cudaGetLastError() {
+    cudaError_t error = last_error;
+    if (!sticky(error)) last_error = cudaSuccess;
+    return error;
+}
+cudaError_t cudaPeekAtLastError() { return last_error; }
+
+#define ATTN_ERRORS(entry)                                                                         \
+    entry(cudaSuccess, "no error")                                                                 \
+    entry(cudaErrorInvalidValue, "invalid argument")                                               \
+    entry(cudaErrorMemoryAllocation, "out of memory")                                              \
+    entry(cudaErrorInvalidConfiguration, "invalid configuration argument")                         \
+    entry(cudaErrorInvalidSymbol, "invalid device symbol")                                         \
+    entry(cudaErrorInvalidDevicePointer, "invalid device pointer")                                 \
+    entry(cudaErrorInvalidMemcpyDirection, "invalid copy direction for memcpy")                    \
+    entry(cudaErrorInvalidDeviceFunction, "invalid device function")                               \
+    entry(cudaErrorNoDevice, "no CUDA-capable device is detected")                                 \
+    entry(cudaErrorInvalidDevice, "invalid device ordinal")                                        \
+    entry(cudaErrorInvalidResourceHandle, "invalid resource handle")                               \
+    entry(cudaErrorIllegalAddress, "an illegal memory access was encountered")                     \
+    entry(cudaErrorAssert, "device-side assert triggered")                                         \
+    entry(cudaErrorMisalignedAddress, "misaligned address")                                        \
+    entry(cudaErrorLaunchFailure, "unspecified launch failure")                                    \
+    entry(cudaErrorNotSupported, "operation not supported")                                        \
+    entry(cudaErrorUnknown, "unknown error")
+
+const char* cudaGetErrorName(cudaError_t error) {
+    switch (error) {
+#define ATTN_ENTRY(name, text) case name: return #name;
+        ATTN_ERRORS(ATTN_ENTRY)
+#undef ATTN_ENTRY
+    }
+    return "unrecognized error code";
+}
+const char* cudaGetErrorString(cudaError_t error) {
+    switch (error) {
+#define ATTN_ENTRY(name, text) case name: return text;
+        ATTN_ERRORS(ATTN_ENTRY)
+#undef ATTN_ENTRY
+    }
+    return "unrecognized error code";
+}
+
+cudaError_t cudaDeviceSynchronize() { return sticky(last_error) ? last_error.load() : cudaSuccess; }
+cudaError_t cudaDeviceReset() {
+    free_all_device_memory();
+    last_error = cudaSuccess;
+    return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int* count) {
+    *count = 1;
+    return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+    *device = 0;
+    return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : set_error(cudaErrorInvalidDevice); }
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+    if (device != 0) return set_error(cudaErrorInvalidDevice);
+    *properties = {};
+    std::strcpy(properties->name, "emulated on the CPU, limits of compute capability 8.0");
+    properties->totalGlobalMem = arena_bytes;
+    properties->sharedMemPerBlock = default_dynamic_shared;
+    properties->sharedMemPerBlockOptin = largest_dynamic_shared;
+    properties->sharedMemPerMultiprocessor = 164 << 10;
+    properties->warpSize = warp_size;
+    properties->maxThreadsPerBlock = max_threads_per_block;
+    properties->maxThreadsPerMultiProcessor = 2048;
+    properties->multiProcessorCount = worker_count();
+    const unsigned block[] = {largest_block.x, largest_block.y, largest_block.z};
+    const unsigned grid[] = {largest_grid.x, largest_grid.y, largest_grid.z};
+    for (int axis = 0; axis < 3; ++axis) {
+        properties->maxThreadsDim[axis] = static_cast<int>(block[axis]);
+        properties->maxGridSize[axis] = static_cast<int>(grid[axis]);
+    }
+    properties->major = 8;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+    cudaDeviceProp properties;
+    if (cudaError_t error = cudaGetDeviceProperties(&properties, device)) return error;
+    switch (attribute) {
+        case cudaDevAttrMaxThreadsPerBlock: *value = properties.maxThreadsPerBlock; break;
+        case cudaDevAttrMaxSharedMemoryPerBlock: *value = static_cast<int>(properties.sharedMemPerBlock); break;
+        case cudaDevAttrWarpSize: *value = properties.warpSize; break;
+        case cudaDevAttrMultiProcessorCount: *value = properties.multiProcessorCount; break;
+        case cudaDevAttrMaxThreadsPerMultiProcessor: *value = properties.maxThreadsPerMultiProcessor; break;
+        case cudaDevAttrComputeCapabilityMajor: *value = properties.major; break;
+        case cudaDevAttrComputeCapabilityMinor: *value = properties.minor; break;
+        case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+            *value = static_cast<int>(properties.sharedMemPerMultiprocessor);
+            break;
+        case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = static_cast<int>(properties.sharedMemPerBlockOptin); break;
+        default: return set_error(cudaErrorInvalidValue);
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreate(cudaStream_t* stream) {
+    *stream = new attn_emulated_stream;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    delete stream;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaDeviceSynchronize(); }
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+    *event = new attn_emulated_event;
+    return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    delete event;
+    return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+    if (!event) return set_error(cudaErrorInvalidResourceHandle);
+    event->recorded = std::chrono::steady_clock::now();
+    event->is_recorded = true;
+    return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    return event ? cudaDeviceSynchronize() : set_error(cudaErrorInvalidResourceHandle);
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t stop) {
+    if (!start || !stop || !start->is_recorded || !stop->is_recorded) return set_error(cudaErrorInvalidResourceHandle);
+    *milliseconds = std::chrono::duration<float, std::milli>(stop->recorded - start->recorded).count();
+    return cudaSuccess;
+}

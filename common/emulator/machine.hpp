@@ -1,0 +1,177 @@
+// The emulator's inside: what its source files share. Kernels never see this header.
+#pragma once
+
+#include <boost/context/detail/fcontext.hpp>
+
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/emulator/emulator.hpp"
+#include "common/emulator/include/cuda_runtime_api.h"
+#include "common/emulator/include/warp_collectives.h"
+
+namespace attn::emulator {
+
+constexpr int warp_size = 32;
+constexpr int max_threads_per_block = 1024;
+constexpr std::size_t stack_bytes = 128 << 10;
+constexpr std::size_t guard_bytes = 4 << 10;
+
+// ---- one CUDA thread -----------------------------------------------------------------------------------------------
+
+enum class Waiting : std::uint8_t { nothing, at_barrier, at_collective, returned };
+
+struct Fiber {
+    boost::context::detail::fcontext_t context = nullptr;
+    std::uintptr_t stack_low = 0;
+    uint3 thread_index{};
+    unsigned index = 0;  // linear within the block
+    Waiting waiting = Waiting::nothing;
+    const void* waiting_at = nullptr;
+
+    // What it brought to a warp collective, and what it takes away.
+    WarpRequest request{};
+    std::uint64_t result[2] = {};
+
+    // Return addresses of the calls it is in: kernel code is compiled to report entry and exit of its functions.
+    int depth = 0;
+    const void* calls[32] = {};
+};
+
+// ---- one launch ----------------------------------------------------------------------------------------------------
+
+struct LaunchRequest {
+    const void* kernel;
+    void (*invoke)(const void* arguments);
+    const void* arguments;
+    std::size_t argument_bytes;
+    dim3 grid, block;
+    std::size_t dynamic_bytes;
+};
+
+struct Failure {
+    Finding finding;
+    cudaError_t error = cudaSuccess;
+    std::uint64_t block = ~std::uint64_t{0};
+    const void* address = nullptr;              // of the instruction
+    std::vector<const void*> calls;
+};
+
+struct Launch {
+    const LaunchRequest* request;
+    std::uint64_t blocks = 0;
+    std::atomic<std::uint64_t> next_block{0};
+    std::atomic<std::uint64_t> lowest_failed{~std::uint64_t{0}};
+    std::vector<std::atomic<std::uint8_t>> finished;   // per block
+    std::atomic<std::uint64_t> finished_prefix{0};     // all blocks below this one have finished
+    std::vector<std::string> printed;                  // by printf, per block
+    explicit Launch(const LaunchRequest* launch_request);
+};
+
+// ---- one OS thread that runs blocks, one after the other ------------------------------------------------------------
+
+struct Worker {
+    // Hot: read by every memory hook.
+    std::uintptr_t stack_low = 0;     // of the running fiber
+    std::uintptr_t shared_low = 0;    // this OS thread's thread-local variables: __shared__ lives there
+    std::size_t shared_bytes = 0;
+    std::uint8_t* shared_shadow = nullptr;
+    std::size_t shared_dirty_low = 0, shared_dirty_high = 0;
+    Fiber* running = nullptr;
+    Counts counts;
+
+    Launch* launch = nullptr;
+    std::uint64_t block = 0;
+    uint3 block_index{};
+    unsigned threads = 0;
+    unsigned alive = 0;
+
+    Fiber main;
+    std::unique_ptr<Fiber[]> fibers;
+    char* stacks = nullptr;
+    std::uint64_t ready[max_threads_per_block / 64] = {};
+    Failure failure;
+
+    // __syncthreads()
+    unsigned at_barrier = 0;
+    const void* barrier_address = nullptr;
+    int barrier_count = 0;
+    int barrier_result = 0;
+    std::vector<std::uint8_t> shared_template;  // the shadow of a block's shared memory before its first access
+
+    ~Worker();
+    void prepare();  // stacks, fibers and the shadow of shared memory, once for each OS thread
+    void run_block(std::uint64_t linear_block);
+    void mark_ready(unsigned fiber) { ready[fiber / 64] |= std::uint64_t{1} << (fiber % 64); }
+    void switch_away();                    // to the next ready fiber, or to main
+    void release_barrier_if_complete();
+    [[noreturn]] void leave();             // the running fiber is done
+    [[noreturn]] void fail(FindingKind kind, cudaError_t error, std::string message, const void* address);
+    void wait_for_lower_blocks();
+
+  private:
+    friend void fiber_entry(boost::context::detail::transfer_t);
+    void jump(Fiber& to);
+    Fiber* next_ready();
+    void fail_stuck();
+};
+
+// Set while a kernel's code runs on this OS thread, null otherwise.
+extern constinit thread_local Worker* current __attribute__((tls_model("initial-exec")));
+
+// ---- device memory (memory.cpp) ------------------------------------------------------------------------------------
+
+// Device memory is one region; a byte of shadow for each of its bytes says what may be done with it.
+constexpr std::size_t arena_bytes = std::size_t{1} << 30;
+enum Shadow : std::uint8_t { unallocated = 0, allocated = 1, written = 3, freed = 4 };
+
+extern std::uintptr_t arena_low;       // 0 before the first allocation
+extern std::uint8_t* arena_shadow;
+
+void open_arena();   // accessible: during launches and copies
+void close_arena();  // inaccessible: host code that touches device memory crashes where it does it
+// "element 37 of the 64 bytes allocated at dense.cu:12", or where the nearest allocation is.
+std::string describe_device_address(std::uintptr_t address, std::size_t access_bytes);
+
+// ---- names (symbols.cpp) -------------------------------------------------------------------------------------------
+
+struct SourceLine {
+    std::string file;
+    int line = 0;
+};
+
+struct Variable {
+    std::uintptr_t low;  // for thread-local variables: the offset in their segment
+    std::size_t bytes;
+    std::string name;
+};
+
+std::string function_name(const void* address);
+// The innermost line of a `.cu` file that the address and its callers come from, else the innermost line.
+SourceLine source_line(const void* address, const std::vector<const void*>& calls = {});
+const std::vector<Variable>& thread_local_variables();  // sorted
+const std::vector<Variable>& global_variables();        // sorted
+struct Range {
+    std::uintptr_t low = 0, high = 0;
+    bool contains(std::uintptr_t address) const { return address - low < high - low; }
+};
+Range thread_local_segment();  // of the calling OS thread
+Range program_image();         // code, constants and global variables of the executable
+
+// ---- checks (hooks.cpp) --------------------------------------------------------------------------------------------
+
+enum class Access { load, store, atomic };
+void check_access(Worker& worker, std::uintptr_t address, std::size_t bytes, Access access, const void* instruction,
+                  bool must_be_aligned = true);
+
+// ---- launches (launch.cpp) -----------------------------------------------------------------------------------------
+
+cudaError_t launch(const LaunchRequest& request);
+cudaError_t set_error(cudaError_t error);  // remembers it for cudaGetLastError and returns it
+
+}  // namespace attn::emulator

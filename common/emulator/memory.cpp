@@ -1,0 +1,255 @@
+// Device memory: one region of address space, with a byte of shadow for each byte.
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+
+#include "common/emulator/machine.hpp"
+
+namespace attn::emulator {
+
+std::uintptr_t arena_low = 0;
+std::uint8_t* arena_shadow = nullptr;
+
+namespace {
+
+constexpr std::size_t alignment = 256;  // what cudaMalloc promises
+constexpr std::size_t red_zone = 256;   // between two allocations
+
+struct Allocation {
+    std::size_t bytes;
+    const void* allocated_at;
+    bool live;
+};
+
+std::mutex memory_mutex;
+std::map<std::uintptr_t, Allocation> allocations;  // by address, freed ones too until their place is needed
+std::uintptr_t next_address = 0;
+std::int64_t bytes_held = 0, most_bytes_held = 0;
+bool arena_open = false;
+
+// Host code that dereferences a device pointer ends here: say so before the program dies of it.
+void report_host_access(int, siginfo_t* info, void*) {
+    auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
+    if (arena_low && address - arena_low < arena_bytes) {
+        const char message[] =
+            "\nemulator: host code touched device memory: a pointer from cudaMalloc can only be dereferenced in a "
+            "kernel. Copy with cudaMemcpy first.\n";
+        [[maybe_unused]] auto written_bytes = ::write(STDERR_FILENO, message, sizeof message - 1);
+    }
+    ::signal(SIGSEGV, SIG_DFL);  // returning runs the access again
+}
+
+void reserve_arena() {
+    void* arena = ::mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* shadow =
+        ::mmap(nullptr, arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (arena == MAP_FAILED || shadow == MAP_FAILED) {
+        std::fprintf(stderr, "emulator: cannot reserve %zu MiB of address space for device memory\n",
+                     2 * (arena_bytes >> 20));
+        std::abort();
+    }
+    arena_low = next_address = reinterpret_cast<std::uintptr_t>(arena);
+    arena_shadow = static_cast<std::uint8_t*>(shadow);
+    struct sigaction action {}, old{};
+    ::sigaction(SIGSEGV, nullptr, &old);
+    if (old.sa_handler == SIG_DFL) {
+        action.sa_sigaction = report_host_access;
+        action.sa_flags = SA_SIGINFO;
+        ::sigaction(SIGSEGV, &action, nullptr);
+    }
+}
+
+std::uint8_t* shadow_of(std::uintptr_t address) { return arena_shadow + (address - arena_low); }
+
+// First fit between the live allocations, once the end of the region is reached. Until then nothing is used twice, so
+// that a freed buffer stays recognisable.
+std::uintptr_t find_place(std::size_t bytes) {
+    std::size_t needed = (bytes + alignment - 1) / alignment * alignment + red_zone;
+    if (next_address + needed <= arena_low + arena_bytes) {
+        std::uintptr_t place = next_address;
+        next_address += needed;
+        return place;
+    }
+    std::uintptr_t place = arena_low;
+    for (auto entry = allocations.begin(); entry != allocations.end();) {
+        if (!entry->second.live) {
+            entry = allocations.erase(entry);
+            continue;
+        }
+        if (place + needed <= entry->first) return place;
+        place = (entry->first + entry->second.bytes + alignment - 1) / alignment * alignment + red_zone;
+        ++entry;
+    }
+    return place + needed <= arena_low + arena_bytes ? place : 0;
+}
+
+// The live allocation that holds all of the bytes.
+bool inside_allocation(const void* pointer, std::size_t bytes) {
+    auto address = reinterpret_cast<std::uintptr_t>(pointer);
+    auto after = allocations.upper_bound(address);
+    if (after == allocations.begin()) return false;
+    const auto& [low, allocation] = *std::prev(after);
+    return allocation.live && address - low <= allocation.bytes && bytes <= allocation.bytes - (address - low);
+}
+
+bool in_arena(const void* pointer) {
+    return arena_low && reinterpret_cast<std::uintptr_t>(pointer) - arena_low < arena_bytes;
+}
+
+cudaError_t allocate(void** pointer, std::size_t bytes, const void* caller) {
+    std::lock_guard lock(memory_mutex);
+    if (!pointer) return cudaErrorInvalidValue;
+    if (!arena_low) reserve_arena();
+    if (bytes == 0) {
+        *pointer = nullptr;
+        return cudaSuccess;
+    }
+    if (bytes > arena_bytes) return cudaErrorMemoryAllocation;
+    std::uintptr_t place = find_place(bytes);
+    if (!place) return cudaErrorMemoryAllocation;
+    allocations[place] = {bytes, caller, true};
+    std::memset(shadow_of(place), allocated, bytes);
+    bytes_held += static_cast<std::int64_t>(bytes);
+    most_bytes_held = std::max(most_bytes_held, bytes_held);
+    *pointer = reinterpret_cast<void*>(place);
+    return cudaSuccess;
+}
+
+}  // namespace
+
+void open_arena() {
+    if (arena_low && !arena_open)
+        ::mprotect(reinterpret_cast<void*>(arena_low), next_address - arena_low, PROT_READ | PROT_WRITE);
+    arena_open = true;
+}
+
+void close_arena() {
+    if (arena_low && arena_open)
+        ::mprotect(reinterpret_cast<void*>(arena_low), next_address - arena_low, PROT_NONE);
+    arena_open = false;
+}
+
+std::int64_t peak_device_bytes() { return most_bytes_held; }
+void restart_peak_device_bytes() { most_bytes_held = bytes_held; }
+
+std::string describe_device_address(std::uintptr_t address, std::size_t access_bytes) {
+    auto place = [](const Allocation& allocation) {
+        SourceLine line = source_line(allocation.allocated_at);
+        return line.file.empty() ? std::string("by cudaMalloc") : fmt::format("at {}:{}", line.file, line.line);
+    };
+    auto after = allocations.upper_bound(address);
+    if (after == allocations.begin()) return "an address before the first allocation";
+    const auto& [low, allocation] = *std::prev(after);
+    std::size_t offset = address - low;
+    if (offset + access_bytes <= allocation.bytes)
+        return fmt::format("byte {} of the {} bytes allocated {}", offset, allocation.bytes, place(allocation));
+    return fmt::format("byte {}, {} past the end of the {} bytes allocated {}", offset,
+                       offset + access_bytes - allocation.bytes, allocation.bytes, place(allocation));
+}
+
+cudaError_t copy_to_symbol(void* symbol, std::size_t symbol_bytes, const void* from, std::size_t bytes,
+                           std::size_t offset) {
+    if (offset > symbol_bytes || bytes > symbol_bytes - offset || !from) return set_error(cudaErrorInvalidValue);
+    std::memcpy(static_cast<char*>(symbol) + offset, from, bytes);
+    return cudaSuccess;
+}
+
+cudaError_t copy_from_symbol(void* to, const void* symbol, std::size_t symbol_bytes, std::size_t bytes,
+                             std::size_t offset) {
+    if (offset > symbol_bytes || bytes > symbol_bytes - offset || !to) return set_error(cudaErrorInvalidValue);
+    std::memcpy(to, static_cast<const char*>(symbol) + offset, bytes);
+    return cudaSuccess;
+}
+
+void free_all_device_memory() {
+    std::lock_guard lock(memory_mutex);
+    for (auto& [address, allocation] : allocations)
+        if (allocation.live) std::memset(shadow_of(address), freed, allocation.bytes), allocation.live = false;
+    bytes_held = 0;
+}
+
+}  // namespace attn::emulator
+
+using namespace attn::emulator;
+
+cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
+    if (cudaError_t error = cudaPeekAtLastError(); error >= cudaErrorIllegalAddress) return error;
+    cudaError_t error = allocate(pointer, bytes, __builtin_return_address(0));
+    return error == cudaSuccess ? error : set_error(error);
+}
+
+cudaError_t cudaFree(void* pointer) {
+    if (!pointer) return cudaSuccess;
+    std::lock_guard lock(memory_mutex);
+    auto entry = allocations.find(reinterpret_cast<std::uintptr_t>(pointer));
+    if (entry == allocations.end() || !entry->second.live) return set_error(cudaErrorInvalidValue);
+    entry->second.live = false;
+    std::memset(shadow_of(entry->first), freed, entry->second.bytes);
+    bytes_held -= static_cast<std::int64_t>(entry->second.bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void** pointer, std::size_t bytes) {
+    *pointer = std::malloc(bytes);
+    return *pointer || bytes == 0 ? cudaSuccess : set_error(cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaFreeHost(void* pointer) {
+    std::free(pointer);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+    if (cudaError_t error = cudaPeekAtLastError(); error >= cudaErrorIllegalAddress) return error;
+    if (bytes == 0) return cudaSuccess;
+    std::lock_guard lock(memory_mutex);
+    if (kind == cudaMemcpyDefault) {
+        kind = in_arena(to) ? (in_arena(from) ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice)
+                            : (in_arena(from) ? cudaMemcpyDeviceToHost : cudaMemcpyHostToHost);
+    }
+    bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+    bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+    bool right_side = in_arena(to) == to_device && in_arena(from) == from_device && to && from;
+    if (!right_side || (to_device && !inside_allocation(to, bytes)) || (from_device && !inside_allocation(from, bytes)))
+        return set_error(cudaErrorInvalidValue);
+    open_arena();
+    std::memmove(to, from, bytes);
+    close_arena();
+    auto target = reinterpret_cast<std::uintptr_t>(to), source = reinterpret_cast<std::uintptr_t>(from);
+    if (kind == cudaMemcpyHostToDevice) std::memset(shadow_of(target), written, bytes);
+    if (kind == cudaMemcpyDeviceToDevice) std::memmove(shadow_of(target), shadow_of(source), bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+    return cudaMemcpy(to, from, bytes, kind);
+}
+
+cudaError_t cudaMemset(void* pointer, int value, std::size_t bytes) {
+    if (cudaError_t error = cudaPeekAtLastError(); error >= cudaErrorIllegalAddress) return error;
+    if (bytes == 0) return cudaSuccess;
+    std::lock_guard lock(memory_mutex);
+    if (!inside_allocation(pointer, bytes)) return set_error(cudaErrorInvalidValue);
+    open_arena();
+    std::memset(pointer, value, bytes);
+    close_arena();
+    std::memset(shadow_of(reinterpret_cast<std::uintptr_t>(pointer)), written, bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void* pointer, int value, std::size_t bytes, cudaStream_t) {
+    return cudaMemset(pointer, value, bytes);
+}
+
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+    std::lock_guard lock(memory_mutex);
+    *total = arena_bytes;
+    *free = arena_bytes - static_cast<std::size_t>(bytes_held);
+    return cudaSuccess;
+}

@@ -1,0 +1,442 @@
+// Runs the threads of a block: each is a fiber, all of them on one OS thread, so that a __shared__ variable, which is
+// a thread-local one here, is shared by exactly the block. A thread runs until it has to wait at a barrier or at a
+// warp collective; then the next one that can, in the order of their indices: the same on every run.
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <cstdarg>
+#include <cstring>
+#include <limits>
+
+#include "common/emulator/machine.hpp"
+
+// What kernels see as threadIdx … gridDim. They are declared constant to kernels, which read the value of their own
+// thread only; here they are set.
+struct AttnPlainIndex {
+    unsigned x, y, z;
+};
+constinit thread_local AttnPlainIndex attn_thread_index asm("threadIdx") = {};
+constinit thread_local AttnPlainIndex attn_block_index asm("blockIdx") = {};
+constinit thread_local AttnPlainIndex attn_block_extent asm("blockDim") = {};
+constinit thread_local AttnPlainIndex attn_grid_extent asm("gridDim") = {};
+
+// The storage of `extern __shared__` arrays, whatever their name: the build gives them all this symbol.
+constexpr std::size_t largest_dynamic_shared = 227 << 10;
+extern "C" {
+alignas(1024) constinit thread_local unsigned char attn_dynamic_shared[largest_dynamic_shared] = {};
+}
+
+namespace attn::emulator {
+
+namespace context = boost::context::detail;
+
+namespace {
+
+std::string thread_name(const Fiber& fiber) {
+    return fmt::format("({},{},{})", fiber.thread_index.x, fiber.thread_index.y, fiber.thread_index.z);
+}
+
+std::string place(const void* address, const Fiber& fiber) {
+    std::vector<const void*> calls(fiber.calls, fiber.calls + std::min<int>(fiber.depth, std::size(fiber.calls)));
+    SourceLine line = source_line(address, calls);
+    if (line.file.empty()) return "a place without debug information";
+    return fmt::format("{}:{}", line.file, line.line);
+}
+
+const char* name(WarpOperation operation) {
+    switch (operation) {
+        case WarpOperation::synchronize: return "__syncwarp";
+        case WarpOperation::shuffle: return "__shfl_*_sync";
+        case WarpOperation::ballot: return "__ballot_sync";
+        case WarpOperation::any: return "__any_sync";
+        case WarpOperation::all: return "__all_sync";
+        case WarpOperation::match_any: return "__match_any_sync";
+        case WarpOperation::match_all: return "__match_all_sync";
+        default: return "__reduce_*_sync";
+    }
+}
+
+template <class T>
+std::uint64_t reduce(WarpOperation operation, const Fiber* lanes, std::uint32_t mask) {
+    T result{};
+    bool first = true;
+    for (std::uint32_t rest = mask; rest; rest &= rest - 1) {
+        auto value = static_cast<T>(lanes[std::countr_zero(rest)].request.value[0]);
+        if (first) {
+            result = value;
+        } else {
+            switch (operation) {
+                case WarpOperation::add_unsigned:
+                case WarpOperation::add_signed: result = static_cast<T>(result + value); break;
+                case WarpOperation::min_unsigned:
+                case WarpOperation::min_signed: result = std::min(result, value); break;
+                case WarpOperation::max_unsigned:
+                case WarpOperation::max_signed: result = std::max(result, value); break;
+                case WarpOperation::bit_and: result = result & value; break;
+                case WarpOperation::bit_or: result = result | value; break;
+                default: result = result ^ value; break;
+            }
+        }
+        first = false;
+    }
+    return static_cast<std::uint32_t>(result);
+}
+
+// Every lane of the mask has brought its request: computes what each takes away.
+void complete(Fiber* lanes, std::uint32_t mask, WarpOperation operation) {
+    std::uint32_t ballot = 0;
+    bool equal = true;
+    std::uint64_t first_value = lanes[std::countr_zero(mask)].request.value[0];
+    for (std::uint32_t rest = mask; rest; rest &= rest - 1) {
+        int lane = std::countr_zero(rest);
+        if (lanes[lane].request.value[0] & 0xffffffffu) ballot |= 1u << lane;
+        equal = equal && lanes[lane].request.value[0] == first_value;
+    }
+    std::uint64_t reduced = 0;
+    if (operation >= WarpOperation::add_unsigned) {
+        bool is_signed = operation == WarpOperation::add_signed || operation == WarpOperation::min_signed ||
+                         operation == WarpOperation::max_signed;
+        reduced = is_signed ? reduce<std::int32_t>(operation, lanes, mask) : reduce<std::uint32_t>(operation, lanes, mask);
+    }
+    for (std::uint32_t rest = mask; rest; rest &= rest - 1) {
+        Fiber& lane = lanes[std::countr_zero(rest)];
+        lane.result[0] = lane.result[1] = 0;
+        switch (operation) {
+            case WarpOperation::synchronize: break;
+            case WarpOperation::shuffle:
+                lane.result[0] = lanes[lane.request.source].request.value[0];
+                lane.result[1] = lanes[lane.request.source].request.value[1];
+                break;
+            case WarpOperation::ballot: lane.result[0] = ballot; break;
+            case WarpOperation::any: lane.result[0] = ballot != 0; break;
+            case WarpOperation::all: lane.result[0] = ballot == mask; break;
+            case WarpOperation::match_any:
+                for (std::uint32_t other = mask; other; other &= other - 1)
+                    if (lanes[std::countr_zero(other)].request.value[0] == lane.request.value[0])
+                        lane.result[0] |= std::uint64_t{1} << std::countr_zero(other);
+                break;
+            case WarpOperation::match_all:
+                lane.result[0] = equal ? mask : 0;
+                lane.result[1] = equal;
+                break;
+            default: lane.result[0] = reduced;
+        }
+    }
+}
+
+}  // namespace
+
+// ---- fibers --------------------------------------------------------------------------------------------------------
+
+void fiber_entry(context::transfer_t from) {
+    static_cast<Fiber*>(from.data)->context = from.fctx;
+    Worker& worker = *current;
+    Launch& launch = *worker.launch;
+    try {
+        launch.request->invoke(launch.request->arguments);
+    } catch (const std::exception& error) {
+        worker.fail(FindingKind::exception, cudaErrorLaunchFailure,
+                    fmt::format("The kernel threw an exception: {}", error.what()), nullptr);
+    } catch (...) {
+        worker.fail(FindingKind::exception, cudaErrorLaunchFailure, "The kernel threw an exception.", nullptr);
+    }
+    current->leave();
+}
+
+void Worker::prepare() {
+    if (stacks) return;
+    std::size_t bytes = (stack_bytes + guard_bytes) * max_threads_per_block;
+    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    stacks = static_cast<char*>(memory);
+    fibers = std::make_unique<Fiber[]>(max_threads_per_block);
+    for (unsigned index = 0; index < max_threads_per_block; ++index) {
+        char* low = stacks + index * (stack_bytes + guard_bytes);
+        ::mprotect(low, guard_bytes, PROT_NONE);  // an array too large ends here, not in the next thread's stack
+        fibers[index].stack_low = reinterpret_cast<std::uintptr_t>(low) + guard_bytes;
+        fibers[index].index = index;
+    }
+
+    Range segment = thread_local_segment();
+    shared_low = segment.low;
+    shared_bytes = segment.high - segment.low;
+    shared_template.assign(shared_bytes, thread_local_variables().empty() ? allocated : unallocated);
+    for (const Variable& variable : thread_local_variables())
+        std::memset(shared_template.data() + variable.low, allocated, variable.bytes);
+    shared_shadow = new std::uint8_t[shared_bytes];
+    std::memcpy(shared_shadow, shared_template.data(), shared_bytes);
+}
+
+Worker::~Worker() {
+    if (stacks) ::munmap(stacks, (stack_bytes + guard_bytes) * max_threads_per_block);
+    delete[] shared_shadow;
+}
+
+Fiber* Worker::next_ready() {
+    constexpr unsigned words = max_threads_per_block / 64;
+    unsigned start = running == &main ? 0 : running->index + 1;
+    for (unsigned step = 0; step <= words; ++step) {
+        unsigned word = (start / 64 + step) % words;
+        std::uint64_t bits = ready[word];
+        if (step == 0) bits &= ~std::uint64_t{0} << (start % 64);
+        if (step == words) bits &= ~(~std::uint64_t{0} << (start % 64));
+        if (bits) {
+            unsigned index = word * 64 + static_cast<unsigned>(std::countr_zero(bits));
+            ready[word] &= ~(std::uint64_t{1} << (index % 64));
+            return &fibers[index];
+        }
+    }
+    return nullptr;
+}
+
+void Worker::jump(Fiber& to) {
+    Fiber* self = running;
+    running = &to;
+    stack_low = to.stack_low;
+    current = &to == &main ? nullptr : this;
+    attn_thread_index = {to.thread_index.x, to.thread_index.y, to.thread_index.z};
+    context::transfer_t from = context::jump_fcontext(to.context, self);
+    static_cast<Fiber*>(from.data)->context = from.fctx;
+}
+
+void Worker::switch_away() {
+    if (Fiber* next = next_ready()) {
+        if (next != running) jump(*next);
+    } else if (alive > 0) {
+        fail_stuck();
+    } else {
+        jump(main);
+    }
+}
+
+void Worker::leave() {
+    running->waiting = Waiting::returned;
+    --alive;
+    release_barrier_if_complete();
+    switch_away();
+    __builtin_unreachable();
+}
+
+void Worker::run_block(std::uint64_t linear_block) {
+    const LaunchRequest& request = *launch->request;
+    block = linear_block;
+    auto x = static_cast<unsigned>(linear_block % request.grid.x);
+    auto y = static_cast<unsigned>(linear_block / request.grid.x % request.grid.y);
+    auto z = static_cast<unsigned>(linear_block / request.grid.x / request.grid.y);
+    block_index = {x, y, z};
+    attn_block_index = {x, y, z};
+    attn_block_extent = {request.block.x, request.block.y, request.block.z};
+    attn_grid_extent = {request.grid.x, request.grid.y, request.grid.z};
+
+    if (shared_dirty_low < shared_dirty_high)
+        std::memcpy(shared_shadow + shared_dirty_low, shared_template.data() + shared_dirty_low,
+                    shared_dirty_high - shared_dirty_low);
+    shared_dirty_low = std::numeric_limits<std::size_t>::max(), shared_dirty_high = 0;
+    std::size_t dynamic = reinterpret_cast<std::uintptr_t>(attn_dynamic_shared) - shared_low;
+    std::memset(shared_shadow + dynamic, allocated, request.dynamic_bytes);
+    std::memset(shared_shadow + dynamic + request.dynamic_bytes, unallocated,
+                largest_dynamic_shared - request.dynamic_bytes);
+
+    threads = alive = request.block.x * request.block.y * request.block.z;
+    at_barrier = 0;
+    barrier_address = nullptr;
+    std::memset(ready, 0, sizeof ready);
+    for (unsigned index = 0; index < threads; ++index) {
+        Fiber& fiber = fibers[index];
+        fiber.thread_index = {index % request.block.x, index / request.block.x % request.block.y,
+                              index / request.block.x / request.block.y};
+        fiber.waiting = Waiting::nothing;
+        fiber.depth = 0;
+        fiber.context = context::make_fcontext(reinterpret_cast<void*>(fiber.stack_low + stack_bytes), stack_bytes,
+                                               fiber_entry);
+        mark_ready(index);
+    }
+    ++counts.blocks;
+    running = &main;
+    switch_away();  // comes back when all threads have returned, or one broke a rule
+}
+
+void Worker::fail(FindingKind kind, cudaError_t error, std::string message, const void* address) {
+    failure.finding.kind = kind;
+    failure.finding.message = std::move(message);
+    failure.error = error;
+    failure.block = block;
+    failure.address = address;
+    failure.calls.assign(running->calls, running->calls + std::min<int>(running->depth, std::size(running->calls)));
+    unsigned* to = failure.finding.block;
+    to[0] = block_index.x, to[1] = block_index.y, to[2] = block_index.z;
+    to = failure.finding.thread;
+    to[0] = running->thread_index.x, to[1] = running->thread_index.y, to[2] = running->thread_index.z;
+    jump(main);
+    __builtin_unreachable();
+}
+
+void Worker::wait_for_lower_blocks() {
+    while (launch->finished_prefix.load(std::memory_order_acquire) < block) __builtin_ia32_pause();
+}
+
+// ---- barriers ------------------------------------------------------------------------------------------------------
+
+void Worker::release_barrier_if_complete() {
+    if (at_barrier == 0 || at_barrier < alive) return;
+    for (unsigned index = 0; index < threads; ++index) {
+        if (fibers[index].waiting != Waiting::at_barrier) continue;
+        fibers[index].waiting = Waiting::nothing;
+        mark_ready(index);
+    }
+    barrier_result = barrier_count;
+    at_barrier = 0;
+    ++counts.barriers;
+}
+
+int block_barrier(BarrierOperation operation, int predicate) {
+    Worker* worker = current;
+    if (!worker) return predicate;
+    const void* address = __builtin_return_address(0);
+    Fiber* self = worker->running;
+    if (worker->at_barrier == 0) {
+        worker->barrier_address = address;
+        worker->barrier_count = 0;
+    } else if (worker->barrier_address != address) {
+        // The compiler may have copied one call in the source to several places: lines decide, not addresses.
+        Fiber* first = worker->fibers.get();
+        while (first->waiting != Waiting::at_barrier) ++first;
+        std::string here = place(address, *self), there = place(worker->barrier_address, *first);
+        if (here != there)
+            worker->fail(FindingKind::barrier, cudaErrorLaunchFailure,
+                         fmt::format("Threads of one block wait at different barriers: thread {} at {}, thread {} at "
+                                     "{}. Every thread of the block must come to the same __syncthreads().",
+                                     thread_name(*first), there, thread_name(*self), here),
+                         address);
+        worker->barrier_address = address;
+    }
+    ++worker->at_barrier;
+    worker->barrier_count += predicate != 0;
+    self->waiting = Waiting::at_barrier;
+    self->waiting_at = address;
+    unsigned expected = worker->alive;
+    worker->release_barrier_if_complete();
+    worker->switch_away();
+    int count = worker->barrier_result;
+    switch (operation) {
+        case BarrierOperation::count: return count;
+        case BarrierOperation::all: return count == static_cast<int>(expected);
+        case BarrierOperation::any: return count != 0;
+        default: return 0;
+    }
+}
+
+// ---- warp collectives ----------------------------------------------------------------------------------------------
+
+void warp_collective(const WarpRequest& request, std::uint64_t* result) {
+    Worker* worker = current;
+    if (!worker) return;
+    const void* address = __builtin_return_address(0);
+    Fiber* self = worker->running;
+    unsigned lane = self->index % warp_size, first = self->index - lane;
+    Fiber* lanes = &worker->fibers[first];
+    unsigned lane_count = std::min<unsigned>(warp_size, worker->threads - first);
+    std::uint32_t mask = request.mask;
+    // Lanes that a last, partial warp does not have are not waited for; CUDA counts them as returned.
+    if (lane_count < warp_size) mask &= (1u << lane_count) - 1;
+
+    if (!(request.mask >> lane & 1))
+        worker->fail(FindingKind::warp_collective, cudaErrorLaunchFailure,
+                     fmt::format("Lane {} calls {} with a mask {:#010x} that does not name it.", lane,
+                                 name(request.operation), request.mask),
+                     address);
+    if (request.operation == WarpOperation::shuffle && !(mask >> request.source & 1))
+        worker->fail(FindingKind::warp_collective, cudaErrorLaunchFailure,
+                     fmt::format("Lane {} reads from lane {}, which is not in the mask {:#010x} or does not exist.",
+                                 lane, request.source, request.mask),
+                     address);
+
+    self->request = request;
+    self->waiting = Waiting::at_collective;
+    self->waiting_at = address;
+    bool complete_now = true;
+    for (std::uint32_t rest = mask; rest; rest &= rest - 1) {
+        const Fiber& other = lanes[std::countr_zero(rest)];
+        if (other.waiting != Waiting::at_collective) {
+            complete_now = false;
+        } else if (other.request.mask != request.mask || other.request.operation != request.operation) {
+            worker->fail(FindingKind::warp_collective, cudaErrorLaunchFailure,
+                         fmt::format("Lane {} is at {} with mask {:#010x}, lane {} at {} ({}) with mask {:#010x}: all "
+                                     "lanes of a mask must come to the same operation with the same mask.",
+                                     lane, name(request.operation), request.mask, other.index % warp_size,
+                                     name(other.request.operation), place(other.waiting_at, other),
+                                     other.request.mask),
+                         address);
+        }
+    }
+    if (complete_now) {
+        ++worker->counts.warp_collectives;
+        complete(lanes, mask, request.operation);
+        for (std::uint32_t rest = mask; rest; rest &= rest - 1) {
+            Fiber& other = lanes[std::countr_zero(rest)];
+            other.waiting = Waiting::nothing;
+            if (&other != self) worker->mark_ready(other.index);
+        }
+    } else {
+        worker->switch_away();
+    }
+    result[0] = self->result[0];
+    result[1] = self->result[1];
+}
+
+// No thread can go on, yet some have not returned: what are they waiting for?
+void Worker::fail_stuck() {
+    unsigned stuck_at_barrier = 0;
+    Fiber* barrier = nullptr;
+    Fiber* collective = nullptr;
+    for (unsigned index = 0; index < threads; ++index) {
+        Fiber& fiber = fibers[index];
+        if (fiber.waiting == Waiting::at_barrier) ++stuck_at_barrier, barrier = barrier ? barrier : &fiber;
+        if (fiber.waiting == Waiting::at_collective) collective = collective ? collective : &fiber;
+    }
+    if (!collective) {  // cannot be: a barrier opens when all that have not returned are there
+        fail(FindingKind::barrier, cudaErrorLaunchFailure, "The block cannot go on.", nullptr);
+    }
+    // The report is about the thread that waits, not about the one that ran last.
+    running->context = nullptr;
+    running = collective;
+    std::string missing;
+    unsigned first = collective->index - collective->index % warp_size;
+    for (std::uint32_t rest = collective->request.mask; rest; rest &= rest - 1) {
+        unsigned index = first + static_cast<unsigned>(std::countr_zero(rest));
+        if (index >= threads || fibers[index].waiting == Waiting::at_collective) continue;
+        bool gone = fibers[index].waiting == Waiting::returned;
+        missing += fmt::format("{}lane {} {}", missing.empty() ? "" : "; ", index - first,
+                               gone ? "has returned" : "waits at " + place(fibers[index].waiting_at, fibers[index]));
+        if (missing.size() > 120) {
+            missing += " …";
+            break;
+        }
+    }
+    fail(FindingKind::warp_collective, cudaErrorLaunchFailure,
+         fmt::format("{} waits for lanes of its mask {:#010x} that never come: {}. Only lanes that reach the call may "
+                     "be in the mask.",
+                     name(collective->request.operation), collective->request.mask, missing),
+         collective->waiting_at);
+}
+
+}  // namespace attn::emulator
+
+// ---- printf in kernels: kept by block, so that the order on the screen is that of the blocks ------------------------
+
+extern "C" int attn_emulated_printf(const char* format, ...) {
+    va_list values;
+    va_start(values, format);
+    int length;
+    if (auto* worker = attn::emulator::current) {
+        char line[4096];
+        length = std::vsnprintf(line, sizeof line, format, values);
+        worker->launch->printed[worker->block] += line;
+    } else {
+        length = std::vprintf(format, values);
+    }
+    va_end(values);
+    return length;
+}
+extern "C" int attn_emulated_puts(const char* line) { return attn_emulated_printf("%s\n", line); }
+extern "C" int attn_emulated_putchar(int c) { return attn_emulated_printf("%c", c); }

@@ -1,0 +1,47 @@
+// The registry of mechanisms: each adds itself once, beside its code, and the program, the table and the tests find it
+// here.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/measure/costs.hpp"
+#include "common/mechanism/cuda_versions.hpp"
+#include "common/tensor/case.hpp"
+
+namespace attn {
+
+enum class Precision { float64, float32, float16, bfloat16 };
+const char* name(Precision precision);
+
+using NamedArrays = std::map<std::string, Array>;
+
+struct Mechanism {
+    std::string name;     // as in case.json
+    std::string section;  // of the book
+    std::string chapter;  // folder
+    std::vector<Precision> naive_precisions;
+
+    // Throws BadCase when the case is not one of this mechanism. Computes nothing.
+    std::function<void(const Case&)> check;
+    std::function<NamedArrays(const Case&, Precision)> run_naive;
+    std::function<NamedArrays(const Case&, const CudaVersion&)> run_cuda;
+
+    // A problem of sequence length n for measurements, and what the naive version costs on a case: by formula, and
+    // counted while it runs.
+    std::function<Case(int n)> sized_case;
+    std::function<Costs(const Case&)> predicted_costs, counted_costs;
+
+    // Prints a hand-checkable example step by step.
+    std::function<void()> trace;
+};
+
+bool add_mechanism(Mechanism mechanism);
+const std::vector<Mechanism>& mechanisms();  // sorted by name
+// Null where there is none.
+const Mechanism* find_mechanism(std::string_view name);
+
+}  // namespace attn

@@ -1,0 +1,223 @@
+// From a case to the structs of a mechanism and back: what every mechanism's registration uses.
+//
+// A mechanism describes itself by a struct of static members (see dense_attention.cpp): the class templates Inputs<T>
+// and Outputs<T> with `visit`, Options, params() with the names that case.json may hold, options(params, inputs),
+// check(inputs, options), naive(inputs, options, outputs), and CudaFunction.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+
+#include "common/measure/counted.hpp"
+#include "common/measure/memory_tracker.hpp"
+#include "common/mechanism/mechanism.hpp"
+#include "common/tensor/half.hpp"
+#include "common/tensor/random.hpp"
+#include "common/tensor/shape_check.hpp"
+#include "common/tensor/tensor_view.hpp"
+
+namespace attn {
+
+// Owns the elements that views point to.
+class Storage {
+  public:
+    template <class T>
+    T* add(std::int64_t count, T value) {
+        auto block = std::make_shared<std::vector<T>>(static_cast<std::size_t>(count), value);
+        held_.push_back(block);
+        return block->data();
+    }
+
+  private:
+    std::vector<std::shared_ptr<void>> held_;
+};
+
+template <class T, class Source>
+void convert(const Source* from, T* to, std::int64_t count) {
+    for (std::int64_t index = 0; index < count; ++index) to[index] = static_cast<T>(from[index]);
+}
+
+// The tensor `name` of the case as T, rounded to it.
+template <class T, int N>
+void load_tensor(const Case& input_case, const char* name, TensorView<const T, N>& view, bool optional,
+                 Storage& storage) {
+    std::string file = (input_case.folder / (std::string(name) + ".npy")).string();
+    auto entry = input_case.inputs.find(name);
+    if (entry == input_case.inputs.end()) {
+        if (optional) return;
+        throw BadCase(file, "no such file", fmt::format("the tensor {} of {} dimensions", name, N));
+    }
+    const Array& array = entry->second;
+    if (array.shape.size() != N)
+        throw BadCase(file, "shape " + shape_text(array.shape), fmt::format("{} dimensions", N));
+    Shape<N> shape;
+    for (int dimension = 0; dimension < N; ++dimension) {
+        if (array.shape[dimension] > std::numeric_limits<int>::max())
+            throw BadCase(file, "shape " + shape_text(array.shape), "extents below 2147483648");
+        shape[dimension] = static_cast<int>(array.shape[dimension]);
+    }
+    bool floating = array.dtype == DType::float32 || array.dtype == DType::float64;
+    constexpr bool wants_floating = !std::is_integral_v<T>;
+    if (floating != wants_floating)
+        throw BadCase(file, attn::name(array.dtype), wants_floating ? "float32 or float64" : "int32 or int64");
+    T* data = storage.add<T>(array.count(), T{});
+    if constexpr (wants_floating) {
+        if (array.dtype == DType::float32)
+            convert(array.data<float>(), data, array.count());
+        else
+            convert(array.data<double>(), data, array.count());
+    } else {
+        if (array.dtype == DType::int32)
+            convert(array.data<std::int32_t>(), data, array.count());
+        else
+            convert(array.data<std::int64_t>(), data, array.count());
+    }
+    view = {data, shape};
+}
+
+// Everything of the case that the mechanism reads; throws BadCase for what it does not know or what contradicts.
+template <class M, class T>
+struct Problem {
+    typename M::template Inputs<T> inputs;
+    typename M::Options options;
+    Storage storage;
+
+    explicit Problem(const Case& input_case) {
+        std::vector<std::string> known;
+        inputs.visit([&](const char* name, auto& view, auto... optional) {
+            known.push_back(name);
+            load_tensor(input_case, name, view, sizeof...(optional) > 0, storage);
+        });
+        for (const auto& [name, array] : input_case.inputs)
+            if (std::find(known.begin(), known.end(), name) == known.end())
+                throw BadCase((input_case.folder / (name + ".npy")).string(),
+                              "a tensor that " + input_case.mechanism + " does not take",
+                              fmt::format("{}", fmt::join(known, ", ")));
+        input_case.params.refuse_others(M::params());
+        try {
+            options = M::options(input_case.params, inputs);
+            M::check(inputs, options);
+        } catch (const ShapeError& error) {
+            // "k has shape …": the first word is the tensor's name, and the file's.
+            std::string text = error.what();
+            std::size_t space = text.find(' ');
+            throw BadCase((input_case.folder / (text.substr(0, space) + ".npy")).string() + text.substr(space));
+        }
+    }
+};
+
+// Outputs in memory of their own, every element NaN.
+template <class M, class T>
+struct Results {
+    typename M::template Outputs<T> outputs;
+    Storage storage;
+
+    explicit Results(const typename M::template Inputs<T>& inputs) {
+        outputs = M::template Outputs<T>::shaped(inputs);
+        outputs.visit([&]<class U, int N>(const char*, TensorView<U, N>& view, auto...) {
+            if (view.count() == 0) return;
+            U poison{};
+            if constexpr (!std::is_integral_v<U>) poison = static_cast<U>(std::numeric_limits<float>::quiet_NaN());
+            view = {storage.add<U>(view.count(), poison), view.shape()};
+        });
+    }
+
+    // float64 where T is double, else float32; integers are int32.
+    NamedArrays arrays() {
+        NamedArrays result;
+        outputs.visit([&]<class U, int N>(const char* name, TensorView<U, N>& view, auto...) {
+            if (!view) return;
+            using Stored = std::conditional_t<std::is_integral_v<U>, std::int32_t,
+                                              std::conditional_t<std::is_same_v<U, double>, double, float>>;
+            std::vector<std::int64_t> shape(N);
+            for (int dimension = 0; dimension < N; ++dimension) shape[dimension] = view.extent(dimension);
+            Array array = zeros(dtype_of<Stored>(), shape);
+            convert(view.data(), array.data<Stored>(), array.count());
+            result[name] = std::move(array);
+        });
+        return result;
+    }
+};
+
+template <class M, class T>
+NamedArrays run_naive_as(const Case& input_case) {
+    Problem<M, T> problem(input_case);
+    Results<M, T> results(problem.inputs);
+    M::naive(problem.inputs, problem.options, results.outputs);
+    return results.arrays();
+}
+
+// Fills in what follows from the description M alone.
+template <class M>
+Mechanism described_by() {
+    Mechanism mechanism;
+    mechanism.name = M::name;
+    mechanism.section = M::section;
+    mechanism.chapter = M::chapter;
+    mechanism.naive_precisions = {Precision::float64, Precision::float32, Precision::float16, Precision::bfloat16};
+    mechanism.check = [](const Case& input_case) {
+        Problem<M, double> problem(input_case);
+        auto shaped = M::template Outputs<double>::shaped(problem.inputs);
+        for (const auto& [name, array] : input_case.expected) {
+            std::string file = (input_case.folder / "expected" / (name + ".npy")).string();
+            std::string names;
+            bool found = false;
+            shaped.visit([&, &name = name, &array = array]<class U, int N>(const char* output, TensorView<U, N>& view,
+                                                                           auto...) {
+                if (view.count() == 0) return;
+                names += (names.empty() ? "" : ", ") + std::string(output);
+                if (name != output) return;
+                found = true;
+                std::vector<std::int64_t> shape(N);
+                for (int dimension = 0; dimension < N; ++dimension) shape[dimension] = view.extent(dimension);
+                bool floating = array.dtype == DType::float32 || array.dtype == DType::float64;
+                if (floating == std::is_integral_v<U>)
+                    throw BadCase(file, attn::name(array.dtype), floating ? "an integer type" : "float32 or float64");
+                if (array.shape != shape) throw BadCase(file, "shape " + shape_text(array.shape), shape_text(shape));
+            });
+            if (!found) throw BadCase(file, "an output that this case does not have", names);
+        }
+    };
+    mechanism.run_naive = [](const Case& input_case, Precision precision) {
+        switch (precision) {
+            case Precision::float64: return run_naive_as<M, double>(input_case);
+            case Precision::float32: return run_naive_as<M, float>(input_case);
+            case Precision::float16: return run_naive_as<M, float16>(input_case);
+            default: return run_naive_as<M, bfloat16>(input_case);
+        }
+    };
+    mechanism.run_cuda = [](const Case& input_case, const CudaVersion& version) {
+        Problem<M, float> problem(input_case);
+        Results<M, float> results(problem.inputs);
+        cuda_function<typename M::CudaFunction>(version)(problem.inputs, problem.options, results.outputs);
+        return results.arrays();
+    };
+    mechanism.counted_costs = [](const Case& input_case) {
+        Problem<M, Counted> problem(input_case);
+        Results<M, Counted> results(problem.inputs);
+        attn::counted_costs = {};
+        MemoryTracker memory;
+        M::naive(problem.inputs, problem.options, results.outputs);
+        Costs costs = attn::counted_costs;
+        costs.bytes_held = memory.peak_bytes_held();
+        return costs;
+    };
+    mechanism.predicted_costs = [](const Case& input_case) {
+        Problem<M, Counted> problem(input_case);
+        return M::cost(problem.inputs, problem.options, sizeof(Counted));
+    };
+    return mechanism;
+}
+
+// A tensor of a case, close to normal, from the seed.
+inline Array random_array(std::vector<std::int64_t> shape, std::uint64_t seed) {
+    Array array = zeros(DType::float32, std::move(shape));
+    for (std::int64_t index = 0; index < array.count(); ++index)
+        array.data<float>()[index] = static_cast<float>(random_normal(seed, static_cast<std::uint64_t>(index)));
+    return array;
+}
+
+}  // namespace attn

@@ -1,0 +1,80 @@
+// The command line: ./attn builds this program and hands over to it.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <iostream>
+
+#include "common/program/program.hpp"
+#include "common/tensor/case.hpp"
+#include "common/tensor/nearest.hpp"
+
+namespace {
+
+const std::vector<std::string> verbs = {"table", "run", "trace", "test", "setup", "help"};
+
+int print_help() {
+    std::ifstream text(ATTN_SOURCE_FOLDER "/common/program/help.txt");
+    std::cout << text.rdbuf();
+    return attn::exit_ok;
+}
+
+int bad_usage(const std::string& message) {
+    fmt::print(stderr, "attn: {}\n", message);
+    return attn::exit_bad_usage;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc > 1) {
+        std::string verb = argv[1];
+        if (verb == "help" || verb == "--help" || verb == "-h") return print_help();
+        if (!verb.starts_with("-") && std::find(verbs.begin(), verbs.end(), verb) == verbs.end()) {
+            std::string near = attn::nearest(verb, verbs);
+            return bad_usage(fmt::format("there is no verb {}{}; ./attn --help lists them", attn::in_quotes(verb),
+                                         near.empty() ? "" : fmt::format(", did you mean \"{}\"?", near)));
+        }
+    }
+
+    CLI::App app("A taxonomy of attention mechanisms");
+    app.set_help_flag("");
+    app.set_help_all_flag("");
+    attn::RunOptions run;
+    std::string mechanism;
+    bool help = false;
+    app.add_flag("-h,--help", help);
+    app.add_subcommand("table");
+    CLI::App* trace = app.add_subcommand("trace");
+    trace->add_option("mechanism", mechanism)->required();
+    CLI::App* run_command = app.add_subcommand("run");
+    run_command->add_option("case", run.case_folder)->required();
+    run_command->add_option("--impl", run.implementation);
+    run_command->add_option("--exercise", run.exercise);
+    run_command->add_option("--device", run.device)->check(CLI::IsMember({"emulated", "cuda"}));
+    run_command->add_option("--dtype", run.dtype)->check(CLI::IsMember({"float64", "float32", "float16", "bfloat16"}));
+    run_command->add_option("--out", run.out);
+    run_command->add_option("--timeout", run.timeout_seconds)->check(CLI::PositiveNumber);
+    for (CLI::App* verb : app.get_subcommands({})) {
+        verb->set_help_flag("");
+        verb->add_flag("-h,--help", help);
+    }
+    // "./attn run --help" explains, whatever else is missing.
+    for (int index = 1; index < argc; ++index)
+        if (std::string_view word = argv[index]; word == "--help" || word == "-h") return print_help();
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return bad_usage(fmt::format("{}; ./attn --help explains", error.what()));
+    }
+
+    try {
+        if (run_command->parsed()) return attn::run_verb(run);
+        if (trace->parsed()) return attn::trace_verb(mechanism);
+        return attn::table_verb();
+    } catch (const attn::BadCase& error) {
+        return bad_usage(error.what());
+    } catch (const std::exception& error) {
+        return bad_usage(error.what());
+    }
+}

@@ -1,0 +1,239 @@
+// attn run CASE: computes a mechanism on a case, in a child process, and holds the outputs against expected/.
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <thread>
+
+#include "common/cuda/cuda_error.hpp"
+#include "common/emulator/emulator.hpp"
+#include "common/exercise/not_implemented_yet.hpp"
+#include "common/mechanism/mechanism.hpp"
+#include "common/program/program.hpp"
+#include "common/tensor/compare.hpp"
+#include "common/tensor/nearest.hpp"
+
+namespace attn {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A folder that is removed with everything in it.
+class TemporaryFolder {
+  public:
+    TemporaryFolder() {
+        std::string name = (std::filesystem::temp_directory_path() / "attn-run-XXXXXX").string();
+        if (!::mkdtemp(name.data())) throw std::runtime_error("cannot make a folder like " + name);
+        path_ = name;
+    }
+    ~TemporaryFolder() {
+        std::error_code ignored;
+        std::filesystem::remove_all(path_, ignored);
+    }
+    TemporaryFolder(const TemporaryFolder&) = delete;
+    const std::filesystem::path& path() const { return path_; }
+
+  private:
+    std::filesystem::path path_;
+};
+
+Precision parse_precision(const std::string& text) {
+    for (Precision precision : {Precision::float64, Precision::float32, Precision::float16, Precision::bfloat16})
+        if (text == name(precision)) return precision;
+    throw std::runtime_error("no dtype " + text);
+}
+
+std::string stages_of(const std::string& mechanism) {
+    std::string names;
+    for (const CudaVersion& version : cuda_versions(mechanism, "emulated")) names += "|" + version.name;
+    return names;
+}
+
+// Refuses what the mechanism does not offer, before anything is computed.
+void check_offer(const Mechanism& mechanism, const RunOptions& options, Precision precision) {
+    const std::string& wanted = options.implementation;
+    if (wanted == "exercise" || wanted == "solution")
+        throw std::runtime_error(fmt::format("{} has no exercise that computes it whole; --impl naive|optimized{}",
+                                             mechanism.name, stages_of(mechanism.name)));
+    if (!options.exercise.empty()) throw std::runtime_error("--exercise needs --impl exercise or --impl solution");
+    if (wanted == "naive") {
+        if (!options.device.empty()) throw std::runtime_error("--device is for kernels; --impl naive runs on the CPU");
+        return;
+    }
+    bool is_stage = false;
+    for (const CudaVersion& version : cuda_versions(mechanism.name, "emulated")) is_stage |= version.name == wanted;
+    if (wanted != "optimized" && !is_stage)
+        throw std::runtime_error(fmt::format("{} has no implementation {}; --impl naive|optimized|exercise|solution{}",
+                                             mechanism.name, in_quotes(wanted), stages_of(mechanism.name)));
+    if (precision != Precision::float32)
+        throw std::runtime_error(fmt::format("{} --impl {} computes in float32, not in {}", mechanism.name, wanted,
+                                             name(precision)));
+}
+
+// In the child: computes and writes the outputs. The exit status is the child's.
+int compute(const Mechanism& mechanism, const Case& input_case, const RunOptions& options, Precision precision,
+            const std::filesystem::path& out) {
+    try {
+        NamedArrays outputs;
+        auto start = Clock::now();
+        std::string what, counts;
+        if (options.implementation == "naive") {
+            outputs = mechanism.run_naive(input_case, precision);
+            what = "naive, on the CPU";
+        } else {
+            std::string device = options.device;
+            if (device.empty()) device = gpu_available() ? "cuda" : "emulated";
+            if (device == "cuda" && !gpu_available()) {
+                fmt::print(stderr, "attn: not run: no GPU answers; --device emulated runs the same kernel on the CPU\n");
+                return exit_bad_usage;
+            }
+            std::vector<CudaVersion> versions = cuda_versions(mechanism.name, device);
+            const CudaVersion* version = versions.empty() ? nullptr : &versions.back();
+            for (const CudaVersion& candidate : versions)
+                if (candidate.name == options.implementation) version = &candidate;
+            if (!version) {
+                fmt::print(stderr, "attn: {} has no kernel for the device {}\n", mechanism.name, device);
+                return exit_bad_usage;
+            }
+            outputs = mechanism.run_cuda(input_case, *version);
+            what = fmt::format("{} ({}), {}", version->name, version->idea,
+                               device == "cuda" ? "on the GPU" : "on the emulator");
+            if (device == "emulated") {
+                const emulator::Counts& c = emulator::counts();
+                counts = fmt::format(
+                    "counted: {} launches; global memory: {} bytes loaded, {} stored (requested by the threads); "
+                    "shared memory: {} loaded, {} stored; most device memory held: {} bytes\n",
+                    c.launches, c.global_load_bytes, c.global_store_bytes, c.shared_load_bytes, c.shared_store_bytes,
+                    emulator::peak_device_bytes());
+            }
+        }
+        std::chrono::duration<double> seconds = Clock::now() - start;
+        fmt::print("{}, {}, in {}: {:.3f} s\n{}", mechanism.name, what, name(precision), seconds.count(), counts);
+        std::fflush(stdout);
+        for (const auto& [output, array] : outputs) write_npy(out / (output + ".npy"), array);
+        return exit_ok;
+    } catch (const NotImplementedYet& error) {
+        fmt::print(stderr, "attn: {}\n", error.what());
+        return exit_not_implemented;
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "attn: {}\n", error.what());
+        return exit_broken;
+    }
+}
+
+volatile sig_atomic_t child_process = 0;
+
+void forward_to_child(int number) {
+    if (child_process > 0) ::kill(child_process, SIGKILL);
+    ::signal(number, SIG_DFL);
+    ::raise(number);
+}
+
+// Runs compute in a child process, so that a crash is a status.
+int compute_apart(const Mechanism& mechanism, const Case& input_case, const RunOptions& options, Precision precision,
+                  const std::filesystem::path& out) {
+    std::fflush(nullptr);
+    pid_t child = ::fork();
+    if (child < 0) throw std::runtime_error(std::string("cannot start a process: ") + std::strerror(errno));
+    if (child == 0) {
+        int status = compute(mechanism, input_case, options, precision, out);
+        std::fflush(nullptr);
+        std::_Exit(status);
+    }
+    child_process = child;
+    ::signal(SIGINT, forward_to_child);
+    ::signal(SIGTERM, forward_to_child);
+    auto end = Clock::now() + std::chrono::duration<double>(options.timeout_seconds.value_or(0));
+    int status = 0;
+    while (true) {
+        pid_t done = ::waitpid(child, &status, options.timeout_seconds ? WNOHANG : 0);
+        if (done == child) break;
+        if (done < 0 && errno == EINTR) continue;
+        if (options.timeout_seconds && Clock::now() >= end) {
+            ::kill(child, SIGKILL);
+            ::waitpid(child, &status, 0);
+            fmt::print(stderr, "attn: timed out after {} s\n", *options.timeout_seconds);
+            return exit_broken;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    child_process = 0;
+    if (WIFSIGNALED(status)) {
+        fmt::print(stderr, "attn: the implementation crashed: {}\n", ::strsignal(WTERMSIG(status)));
+        return exit_broken;
+    }
+    return WEXITSTATUS(status);
+}
+
+// 30 single-element bounds in 32 and 64 bits, 5 in 16.
+double element_factor(Precision precision) {
+    return precision == Precision::float16 || precision == Precision::bfloat16 ? 5 : 30;
+}
+
+double bound_for(const Case& input_case, Precision precision, const Array& reference) {
+    if (auto tolerance = input_case.params.tolerance(name(precision))) return *tolerance;
+    switch (precision) {
+        case Precision::float64: return reference.dtype == DType::float64 ? 1e-10 : 2e-5;
+        case Precision::float32: return 2e-5;
+        default: return 2e-2;
+    }
+}
+
+int print_comparison(const Case& input_case, Precision precision, const NamedArrays& outputs) {
+    fmt::print("{:<16}{:>14}{:>14}{:>10}\n", "output", "max abs error", "rel error", "bound");
+    bool all_within = true;
+    for (const auto& [output, reference] : input_case.expected) {
+        const Array& result = outputs.at(output);
+        double bound = bound_for(input_case, precision, reference);
+        Comparison c = compare(result, reference, bound, element_factor(precision));
+        fmt::print("{:<16}{:>14.3g}{:>14.3g}{:>10.0e}  {}\n", output, c.max_absolute_error, c.relative_error, c.bound,
+                   c.within ? "ok" : "outside");
+        if (!c.within) {
+            if (c.misplaced > 0)
+                fmt::print("    {} elements with NaN or infinity in one of the two only\n", c.misplaced);
+            if (c.wrong > 0)
+                fmt::print("    {} of {} elements wrong, the first at {}, the worst at {}\n", c.wrong, result.count(),
+                           index_text(result.shape, c.first_wrong), index_text(result.shape, c.worst));
+        }
+        all_within = all_within && c.within;
+    }
+    return all_within ? exit_ok : exit_outside_bound;
+}
+
+}  // namespace
+
+int run_verb(const RunOptions& options) {
+    Case input_case = read_case(options.case_folder);
+    const Mechanism* mechanism = find_mechanism(input_case.mechanism);
+    if (!mechanism) {
+        std::vector<std::string> names;
+        for (const Mechanism& known : mechanisms()) names.push_back(known.name);
+        std::string near = nearest(input_case.mechanism, names);
+        throw BadCase((options.case_folder / "case.json").string(), "mechanism " + in_quotes(input_case.mechanism),
+                      near.empty() ? fmt::format("one of those built: {}", fmt::join(names, ", "))
+                                   : fmt::format("\"{}\"?", near));
+    }
+    Precision precision = parse_precision(options.dtype);
+    check_offer(*mechanism, options, precision);
+    mechanism->check(input_case);
+
+    TemporaryFolder computed;
+    int status = compute_apart(*mechanism, input_case, options, precision, computed.path());
+    if (status != exit_ok) return status;
+    NamedArrays outputs;
+    for (const auto& file : std::filesystem::directory_iterator(computed.path()))
+        outputs[file.path().stem().string()] = read_npy(file.path());
+    if (!options.out.empty()) {
+        std::filesystem::create_directories(options.out);
+        for (const auto& [output, array] : outputs) write_npy(options.out / (output + ".npy"), array);
+    }
+    return input_case.has_expected ? print_comparison(input_case, precision, outputs) : exit_ok;
+}
+
+}  // namespace attn

@@ -1,0 +1,147 @@
+// attn table: Table 19.1 of the book, with what this project measures beside what the book says. Measured once for
+// each build of the program, then kept beside it.
+#include <fmt/format.h>
+#include <toml++/toml.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "common/emulator/emulator.hpp"
+#include "common/measure/exponent.hpp"
+#include "common/mechanism/mechanism.hpp"
+#include "common/program/program.hpp"
+#include "common/tensor/compare.hpp"
+
+namespace attn {
+
+namespace {
+
+constexpr int sizes[] = {128, 256, 512, 1024, 2048};
+constexpr int kernel_size = 256;  // for the run on the emulator
+
+struct Measured {
+    double work_exponent = 0;    // of the multiply-adds, counted
+    double memory_exponent = 0;  // of the bytes held beside inputs and outputs, counted
+    bool formula_holds = false;  // the cost formulas equal the counts at every size
+    double kernel_error = 0;     // of the last CUDA stage, run by the emulator, against naive in double
+    std::int64_t kernel_findings = 0;
+};
+
+Measured measure(const Mechanism& mechanism) {
+    Measured result;
+    std::vector<double> n, work, memory;
+    result.formula_holds = true;
+    for (int size : sizes) {
+        if (::isatty(STDERR_FILENO)) fmt::print(stderr, "\rmeasuring {}, n = {} …\033[K", mechanism.name, size);
+        Case sized = mechanism.sized_case(size);
+        Costs counted = mechanism.counted_costs(sized);
+        result.formula_holds = result.formula_holds && counted == mechanism.predicted_costs(sized);
+        n.push_back(size);
+        work.push_back(static_cast<double>(counted.multiply_adds));
+        memory.push_back(static_cast<double>(counted.bytes_held));
+    }
+    result.work_exponent = fitted_exponent(n, work);
+    result.memory_exponent = fitted_exponent(n, memory);
+
+    Case sized = mechanism.sized_case(kernel_size);
+    emulator::reset();
+    NamedArrays reference = mechanism.run_naive(sized, Precision::float64);
+    NamedArrays outputs = mechanism.run_cuda(sized, cuda_versions(mechanism.name, "emulated").back());
+    result.kernel_findings = static_cast<std::int64_t>(emulator::findings().size());
+    for (const auto& [name, array] : reference)
+        result.kernel_error = std::max(result.kernel_error, compare(outputs.at(name), array, 1, 1).relative_error);
+    if (::isatty(STDERR_FILENO)) fmt::print(stderr, "\r\033[K");
+    return result;
+}
+
+// Changes whenever the program was linked anew.
+std::string build_stamp(const std::filesystem::path& program) {
+    auto time = std::filesystem::last_write_time(program).time_since_epoch().count();
+    return fmt::format("{} {}", std::filesystem::file_size(program), time);
+}
+
+std::map<std::string, Measured> measure_all() {
+    std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe");
+    std::filesystem::path kept = program.parent_path() / "measured_table.toml";
+    std::string stamp = build_stamp(program);
+    std::map<std::string, Measured> all;
+    try {
+        toml::table file = toml::parse_file(kept.string());
+        if (file["build"].value_or(std::string()) == stamp) {
+            for (auto&& [name, node] : *file["measured"].as_table()) {
+                toml::table& row = *node.as_table();
+                all[std::string(name.str())] = {row["work_exponent"].value_or(0.0), row["memory_exponent"].value_or(0.0),
+                                                row["formula_holds"].value_or(false), row["kernel_error"].value_or(0.0),
+                                                row["kernel_findings"].value_or(std::int64_t{0})};
+            }
+            return all;
+        }
+    } catch (const std::exception&) {
+        all.clear();  // not measured yet, or not readable: measure
+    }
+    toml::table measured;
+    for (const Mechanism& mechanism : mechanisms()) {
+        Measured m = measure(mechanism);
+        all[mechanism.name] = m;
+        measured.insert(mechanism.name, toml::table{{"work_exponent", m.work_exponent},
+                                                    {"memory_exponent", m.memory_exponent},
+                                                    {"formula_holds", m.formula_holds},
+                                                    {"kernel_error", m.kernel_error},
+                                                    {"kernel_findings", m.kernel_findings}});
+    }
+    std::ostringstream text;
+    text << toml::table{{"build", stamp}, {"measured", measured}} << "\n";
+    std::string bytes = text.str();
+    try {
+        write_file(kept, std::as_bytes(std::span(bytes.data(), bytes.size())));
+    } catch (const std::exception&) {
+        // A folder that cannot be written to: measured again next time.
+    }
+    return all;
+}
+
+std::string measured_text(const std::map<std::string, Measured>& all, const toml::table& row) {
+    for (const auto& name : *row["mechanisms"].as_array()) {
+        auto entry = all.find(name.value_or(std::string()));
+        if (entry == all.end()) continue;
+        const Measured& m = entry->second;
+        return fmt::format("n^{:.2f}   n^{:.2f}   {:<7} {:.0e}{}", m.work_exponent, m.memory_exponent,
+                           m.formula_holds ? "equal" : "DIFFER", m.kernel_error,
+                           m.kernel_findings ? fmt::format("  {} FINDINGS", m.kernel_findings) : "");
+    }
+    return "not built yet";
+}
+
+}  // namespace
+
+int table_verb() {
+    toml::table book = toml::parse_file(ATTN_SOURCE_FOLDER "/common/mechanism/table_19_1.toml");
+    std::map<std::string, Measured> measured = measure_all();
+
+    fmt::print("Table 19.1, measured\n\n");
+    constexpr const char* line = "{:<19}{:<30}{:<27}{:<18}{:<20}│ {}\n";
+    fmt::print(line, "", "what the book says", "", "", "", "measured here");
+    fmt::print(line, "Mechanism", "Idea", "Cost vs O(n²)", "Exact/Approx.", "Used in",
+               "work     memory   costs   kernel error");
+    fmt::print("{:─<114}┼{:─<40}\n", "", "");
+    bool as_predicted = true;
+    for (const auto& node : *book["row"].as_array()) {
+        const toml::table& row = *node.as_table();
+        auto text = [&](const char* key) { return row[key].value_or(std::string()); };
+        fmt::print(line, text("mechanism"), text("idea"), text("cost"), text("exact"), text("used_in"),
+                   measured_text(measured, row));
+    }
+    for (const auto& [name, m] : measured) as_predicted = as_predicted && m.formula_holds && m.kernel_findings == 0;
+    fmt::print(
+        "\n{}\n"
+        "work, memory: growth of the multiply-adds, and of the bytes held beside inputs and outputs, counted while the\n"
+        "naive version runs on the CPU, fitted over n = 128 … 2048 (one head, D = 16). costs: whether the cost formulas\n"
+        "equal the counts. kernel error: relative, of the CUDA kernel run by the emulator at n = {}, against double.\n",
+        book["notation"].value_or(std::string()), kernel_size);
+    fmt::print("\nNext: read chapters/00_dense_attention/README.md and follow it with ./attn trace dense\n"
+               "Then: the first exercise, chapters/00_dense_attention/exercises/row_maximum.cu\n");
+    return as_predicted ? exit_ok : exit_outside_bound;
+}
+
+}  // namespace attn
