@@ -53,6 +53,7 @@ endfunction()
 # Links all chapters into an executable: their registrations, the emulated kernels, and with GPU those for a GPU.
 function(attn_link_chapters target)
     cmake_parse_arguments(PARSE_ARGV 1 arg "EMULATED;GPU" "" "")
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:attn_memory_tracker>)  # their costs are measured
     get_property(chapters GLOBAL PROPERTY ATTN_CHAPTERS)
     foreach(chapter IN LISTS chapters)
         target_sources(${target} PRIVATE $<TARGET_OBJECTS:${chapter}>)

@@ -13,16 +13,17 @@ else()
     target_sources(attn_catch INTERFACE $<TARGET_OBJECTS:attn_catch_main>)
 endif()
 
-# attn_test(NAME SOURCES test.cpp … [KERNELS file.cu …] [CHAPTERS]): a Catch2 program NAME with the emulated kernels.
-# With ATTN_CUDA and kernels also NAME_cuda, the same tests on what nvcc compiled, labelled "cuda"; where no GPU
+# attn_test(NAME SOURCES test.cpp … [KERNELS file.cu …] [CHAPTERS] [NO_GPU]): a Catch2 program NAME with the emulated
+# kernels.
+# With ATTN_CUDA and kernels, unless NO_GPU, also NAME_cuda, the same tests on what nvcc compiled, labelled "cuda"; where no GPU
 # answers it reports "not run: no GPU" (exit status 77, which CTest shows as skipped).
 function(attn_test name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "CHAPTERS" "" "SOURCES;KERNELS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "CHAPTERS;NO_GPU" "" "SOURCES;KERNELS")
     if(arg_KERNELS)
         attn_kernels(${name}_kernels ${arg_KERNELS})
     endif()
     set(builds emulated)
-    if(ATTN_CUDA AND (arg_KERNELS OR arg_CHAPTERS))
+    if(ATTN_CUDA AND NOT arg_NO_GPU AND (arg_KERNELS OR arg_CHAPTERS))
         list(APPEND builds gpu)
     endif()
     foreach(build IN LISTS builds)

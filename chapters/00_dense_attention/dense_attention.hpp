@@ -88,8 +88,9 @@ struct Outputs {
 template <class T>
 void check_shapes(const Inputs<T>& in) {
     Sizes s = in.sizes();
-    expect(s.G >= 1 && s.H % s.G == 0, "q has " + std::to_string(s.H) + " heads and k has " + std::to_string(s.G) +
-                                           ", expected a number of query heads that is a multiple of the key heads");
+    if (s.G < 1 || s.H % s.G != 0)
+        throw ShapeError("q has " + std::to_string(s.H) + " heads and k has " + std::to_string(s.G) +
+                         ", expected a number of query heads that is a multiple of the key heads");
     expect_shape("k", in.k, {{s.B, s.G, s.Nk, s.D}}, "[B, G, Nk, D] with B and D of q");
     expect_shape("v", in.v, {{s.B, s.G, s.Nk, s.Dv}}, "[B, G, Nk, Dv] with B, G and Nk of k");
     if (in.d_out) expect_shape("d_out", in.d_out, {{s.B, s.H, s.Nq, s.Dv}}, "[B, H, Nq, Dv], the shape of out");

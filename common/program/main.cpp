@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 
@@ -54,7 +56,11 @@ int main(int argc, char** argv) {
     run_command->add_option("--device", run.device)->check(CLI::IsMember({"emulated", "cuda"}));
     run_command->add_option("--dtype", run.dtype)->check(CLI::IsMember({"float64", "float32", "float16", "bfloat16"}));
     run_command->add_option("--out", run.out);
-    run_command->add_option("--timeout", run.timeout_seconds)->check(CLI::PositiveNumber);
+    run_command->add_option("--timeout", run.timeout_seconds)->check([](const std::string& text) {
+        double seconds = std::strtod(text.c_str(), nullptr);
+        if (std::isfinite(seconds) && seconds > 0) return std::string();
+        return fmt::format("found {}, expected a number of seconds above 0", attn::in_quotes(text));
+    });
     for (CLI::App* verb : app.get_subcommands({})) {
         verb->set_help_flag("");
         verb->add_flag("-h,--help", help);

@@ -1,14 +1,15 @@
 // attn run CASE: computes a mechanism on a case, in a child process, and holds the outputs against expected/.
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <thread>
 
 #include "common/cuda/cuda_error.hpp"
 #include "common/emulator/emulator.hpp"
@@ -41,6 +42,35 @@ class TemporaryFolder {
 
   private:
     std::filesystem::path path_;
+};
+
+// Holds back the signals that end a program while it lives: what was begun is finished or cleaned up, then they have
+// their usual effect. Those that the caller ignores (nohup) stay ignored.
+class SignalsHeld {
+  public:
+    SignalsHeld() {
+        ::signal(SIGCHLD, SIG_DFL);  // inherited as ignored, it would hide how the child ended
+        ::sigemptyset(&held_);
+        ::sigaddset(&held_, SIGCHLD);
+        for (int number : {SIGINT, SIGTERM, SIGHUP}) {
+            struct sigaction inherited;
+            ::sigaction(number, nullptr, &inherited);
+            if (inherited.sa_handler != SIG_IGN) ::sigaddset(&held_, number);
+        }
+        ::sigprocmask(SIG_BLOCK, &held_, &before_);
+    }
+    ~SignalsHeld() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+    SignalsHeld(const SignalsHeld&) = delete;
+
+    // The signal that came, SIGCHLD among them; -1 where none came in time.
+    int wait(double seconds) const {
+        auto whole = static_cast<std::time_t>(seconds);
+        timespec duration = {whole, static_cast<long>((seconds - static_cast<double>(whole)) * 1e9)};
+        return ::sigtimedwait(&held_, nullptr, &duration);
+    }
+
+  private:
+    sigset_t held_, before_;
 };
 
 Precision parse_precision(const std::string& text) {
@@ -76,6 +106,19 @@ void check_offer(const Mechanism& mechanism, const RunOptions& options, Precisio
                                              name(precision)));
 }
 
+// A run never writes into its case.
+void check_out(const std::filesystem::path& out, const std::filesystem::path& case_folder) {
+    if (out.empty()) return;
+    if (std::filesystem::exists(out) && !std::filesystem::is_directory(out))
+        throw std::runtime_error(fmt::format("--out {}: found something that is not a folder, expected a folder or a "
+                                             "name that is free", in_quotes(out.string(), 200)));
+    std::filesystem::path inner = std::filesystem::weakly_canonical(std::filesystem::absolute(out));
+    std::filesystem::path outer = std::filesystem::canonical(case_folder);
+    if (std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end())
+        throw std::runtime_error(fmt::format("--out {}: found a folder of the case itself, expected one outside it",
+                                             in_quotes(out.string(), 200)));
+}
+
 // In the child: computes and writes the outputs. The exit status is the child's.
 int compute(const Mechanism& mechanism, const Case& input_case, const RunOptions& options, Precision precision,
             const std::filesystem::path& out) {
@@ -105,6 +148,7 @@ int compute(const Mechanism& mechanism, const Case& input_case, const RunOptions
             what = fmt::format("{} ({}), {}", version->name, version->idea,
                                device == "cuda" ? "on the GPU" : "on the emulator");
             if (device == "emulated") {
+                if (!emulator::findings().empty()) return exit_broken;  // printed when it was found
                 const emulator::Counts& c = emulator::counts();
                 counts = fmt::format(
                     "counted: {} launches; global memory: {} bytes loaded, {} stored (requested by the threads); "
@@ -127,43 +171,36 @@ int compute(const Mechanism& mechanism, const Case& input_case, const RunOptions
     }
 }
 
-volatile sig_atomic_t child_process = 0;
-
-void forward_to_child(int number) {
-    if (child_process > 0) ::kill(child_process, SIGKILL);
-    ::signal(number, SIG_DFL);
-    ::raise(number);
-}
-
 // Runs compute in a child process, so that a crash is a status.
 int compute_apart(const Mechanism& mechanism, const Case& input_case, const RunOptions& options, Precision precision,
-                  const std::filesystem::path& out) {
+                  const std::filesystem::path& out, const SignalsHeld& signals) {
     std::fflush(nullptr);
-    pid_t child = ::fork();
+    pid_t self = ::getpid(), child = ::fork();
     if (child < 0) throw std::runtime_error(std::string("cannot start a process: ") + std::strerror(errno));
     if (child == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // it does not outlive this process, however that ends
+        if (::getppid() != self) std::_Exit(exit_broken);
         int status = compute(mechanism, input_case, options, precision, out);
         std::fflush(nullptr);
         std::_Exit(status);
     }
-    child_process = child;
-    ::signal(SIGINT, forward_to_child);
-    ::signal(SIGTERM, forward_to_child);
-    auto end = Clock::now() + std::chrono::duration<double>(options.timeout_seconds.value_or(0));
+    auto start = Clock::now();
     int status = 0;
-    while (true) {
-        pid_t done = ::waitpid(child, &status, options.timeout_seconds ? WNOHANG : 0);
-        if (done == child) break;
-        if (done < 0 && errno == EINTR) continue;
-        if (options.timeout_seconds && Clock::now() >= end) {
-            ::kill(child, SIGKILL);
-            ::waitpid(child, &status, 0);
+    while (::waitpid(child, &status, WNOHANG) == 0) {
+        double left = 3600;  // any duration: without a timeout only a signal ends the wait for good
+        if (options.timeout_seconds)
+            left = *options.timeout_seconds - std::chrono::duration<double>(Clock::now() - start).count();
+        int number = left > 0 ? signals.wait(std::min(left, 3600.0)) : -1;
+        bool ended_by_signal = number > 0 && number != SIGCHLD;
+        if (left > 0 && !ended_by_signal) continue;
+        ::kill(child, SIGKILL);
+        ::waitpid(child, &status, 0);
+        if (ended_by_signal)
+            ::raise(number);  // takes effect once the signals are no longer held
+        else
             fmt::print(stderr, "attn: timed out after {} s\n", *options.timeout_seconds);
-            return exit_broken;
-        }
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        return exit_broken;
     }
-    child_process = 0;
     if (WIFSIGNALED(status)) {
         fmt::print(stderr, "attn: the implementation crashed: {}\n", ::strsignal(WTERMSIG(status)));
         return exit_broken;
@@ -222,16 +259,20 @@ int run_verb(const RunOptions& options) {
     Precision precision = parse_precision(options.dtype);
     check_offer(*mechanism, options, precision);
     mechanism->check(input_case);
+    check_out(options.out, options.case_folder);
 
-    TemporaryFolder computed;
-    int status = compute_apart(*mechanism, input_case, options, precision, computed.path());
-    if (status != exit_ok) return status;
     NamedArrays outputs;
-    for (const auto& file : std::filesystem::directory_iterator(computed.path()))
-        outputs[file.path().stem().string()] = read_npy(file.path());
-    if (!options.out.empty()) {
-        std::filesystem::create_directories(options.out);
-        for (const auto& [output, array] : outputs) write_npy(options.out / (output + ".npy"), array);
+    {
+        SignalsHeld signals;
+        TemporaryFolder computed;
+        int status = compute_apart(*mechanism, input_case, options, precision, computed.path(), signals);
+        if (status != exit_ok) return status;
+        for (const auto& file : std::filesystem::directory_iterator(computed.path()))
+            outputs[file.path().stem().string()] = read_npy(file.path());
+        if (!options.out.empty()) {
+            std::filesystem::create_directories(options.out);
+            for (const auto& [output, array] : outputs) write_npy(options.out / (output + ".npy"), array);
+        }
     }
     return input_case.has_expected ? print_comparison(input_case, precision, outputs) : exit_ok;
 }

@@ -2,10 +2,12 @@
 // each build of the program, then kept beside it.
 #include <fmt/format.h>
 #include <toml++/toml.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <cmath>
-#include <fstream>
+#include <cstdlib>
+#include <sstream>
+#include <vector>
 
 #include "common/emulator/emulator.hpp"
 #include "common/measure/exponent.hpp"
@@ -101,6 +103,15 @@ std::map<std::string, Measured> measure_all() {
     return all;
 }
 
+// Of the terminal; elsewhere $COLUMNS, or wide enough for everything.
+int terminal_width() {
+    winsize size{};
+    if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+    const char* columns = std::getenv("COLUMNS");
+    int width = columns ? std::atoi(columns) : 0;
+    return width > 0 ? width : 1000;
+}
+
 std::string measured_text(const std::map<std::string, Measured>& all, const toml::table& row) {
     for (const auto& name : *row["mechanisms"].as_array()) {
         auto entry = all.find(name.value_or(std::string()));
@@ -120,18 +131,39 @@ int table_verb() {
     std::map<std::string, Measured> measured = measure_all();
 
     fmt::print("Table 19.1, measured\n\n");
-    constexpr const char* line = "{:<19}{:<30}{:<27}{:<18}{:<20}│ {}\n";
-    fmt::print(line, "", "what the book says", "", "", "", "measured here");
-    fmt::print(line, "Mechanism", "Idea", "Cost vs O(n²)", "Exact/Approx.", "Used in",
-               "work     memory   costs   kernel error");
-    fmt::print("{:─<114}┼{:─<40}\n", "", "");
-    bool as_predicted = true;
+    // What the book says, left; on a narrow terminal its less telling columns give way.
+    struct Column {
+        const char* key;
+        const char* title;
+        int width;
+    };
+    std::vector<Column> columns = {{"mechanism", "Mechanism", 19},
+                                   {"idea", "Idea", 30},
+                                   {"cost", "Cost vs O(n²)", 27},
+                                   {"exact", "Exact/Approx.", 18},
+                                   {"used_in", "Used in", 20}};
+    constexpr int measured_width = 40;
+    auto book_width = [&] {
+        int sum = 0;
+        for (const Column& column : columns) sum += column.width;
+        return sum;
+    };
+    for (const char* key : {"used_in", "idea", "exact"})
+        if (book_width() + measured_width > terminal_width())
+            std::erase_if(columns, [&](const Column& column) { return std::string_view(column.key) == key; });
+    auto print_row = [&](auto text_of, const std::string& right) {
+        for (const Column& column : columns) fmt::print("{:<{}}", text_of(column), column.width);
+        fmt::print("│ {}\n", right);
+    };
+    fmt::print("{:<{}}│ measured here\n", "what the book says", book_width());
+    print_row([](const Column& column) { return std::string(column.title); }, "work     memory   costs   kernel error");
+    fmt::print("{:─<{}}┼{:─<{}}\n", "", book_width(), "", measured_width - 1);
     for (const auto& node : *book["row"].as_array()) {
         const toml::table& row = *node.as_table();
-        auto text = [&](const char* key) { return row[key].value_or(std::string()); };
-        fmt::print(line, text("mechanism"), text("idea"), text("cost"), text("exact"), text("used_in"),
-                   measured_text(measured, row));
+        print_row([&](const Column& column) { return row[column.key].value_or(std::string()); },
+                  measured_text(measured, row));
     }
+    bool as_predicted = true;
     for (const auto& [name, m] : measured) as_predicted = as_predicted && m.formula_holds && m.kernel_findings == 0;
     fmt::print(
         "\n{}\n"

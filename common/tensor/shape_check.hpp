@@ -29,8 +29,4 @@ void expect_shape(const char* name, const TensorView<T, N>& tensor, const Shape<
                          " = " + meaning);
 }
 
-inline void expect(bool condition, const std::string& message) {
-    if (!condition) throw ShapeError(message);
-}
-
 }  // namespace attn
