@@ -78,8 +78,9 @@ void trace() {
     auto log_sum_exp = make_tensor<double, 3>({1, 1, n});
     Inputs<double> inputs{view(std::as_const(q)), view(std::as_const(k)), view(std::as_const(v)), {}};
     Outputs<double> outputs{view(out), view(log_sum_exp), {}, {}, {}};
-    fmt::print("Dense attention, 4 queries and 4 keys, causal, scale 1/2 (book 19.3)\n"
-               "chapters/00_dense_attention/dense_attention_naive.hpp at the tags in brackets\n\n");
+    fmt::print(
+        "Dense attention, 4 queries and 4 keys, causal, scale 1/2 (book 19.3)\n"
+        "chapters/00_dense_attention/dense_attention_naive.hpp at the tags in brackets\n\n");
     print_matrix("q", inputs.q.slice(0, 0));
     print_matrix("k", inputs.k.slice(0, 0));
     print_matrix("v", inputs.v.slice(0, 0));

@@ -13,11 +13,11 @@
 namespace attn::dense {
 namespace {
 
-constexpr int tile = 64;              // rows and columns of results of one block
-constexpr int strip = 32;             // of the summed dimension, in shared memory at one time
-constexpr int per_thread = 4;         // rows and columns of results of one thread
+constexpr int tile = 64;       // rows and columns of results of one block
+constexpr int strip = 32;      // of the summed dimension, in shared memory at one time
+constexpr int per_thread = 4;  // rows and columns of results of one thread
 constexpr int block_threads = (tile / per_thread) * (tile / per_thread);
-constexpr int warps_per_block = 8;    // softmax: rows of one block
+constexpr int warps_per_block = 8;  // softmax: rows of one block
 
 // A strip of one operand: [strip, tile], so that a thread reads the four rows (or columns) it needs at one depth with
 // one 16-byte access.
@@ -25,7 +25,9 @@ using Strip = float[strip][tile];
 
 // Where row `row` stands at depth `depth`. The rows move in groups of four by the depth (an XOR swizzle): without it
 // the eight lanes that store the same row at eight depths would all meet in one or two of the 32 banks.
-__device__ int swizzled(int depth, int row) { return row ^ (depth / 4 % 8 * 4); }
+__device__ int swizzled(int depth, int row) {
+    return row ^ (depth / 4 % 8 * 4);
+}
 
 // Loads rows first_row … first_row + 63 of a [rows, columns] matrix, columns first_column … first_column + 31, and
 // stores them transposed. Eight neighbouring lanes read 128 neighbouring bytes. Outside of the matrix, and from
@@ -100,8 +102,8 @@ __global__ void __launch_bounds__(block_threads)
     for (int r = 0; r < per_thread; ++r) {
         const int i = first_query + row + r;
         if (i >= size.Nq) continue;
-        const float4 four = make_float4(scale * sums.at[r][0], scale * sums.at[r][1], scale * sums.at[r][2],
-                                        scale * sums.at[r][3]);
+        const float4 four =
+            make_float4(scale * sums.at[r][0], scale * sums.at[r][1], scale * sums.at[r][2], scale * sums.at[r][3]);
         float* start = scores.slice(b, h, i).data();
         if (size.Nk % 4 == 0)
             store_four<true>(start, first_key + column, size.Nk, four);

@@ -42,10 +42,11 @@ struct Sizes {
 
 template <class T>
 struct Inputs {
-    TensorView<const T, 4> q;      // [B, H, Nq, D]
-    TensorView<const T, 4> k;      // [B, G, Nk, D]
-    TensorView<const T, 4> v;      // [B, G, Nk, Dv]
-    TensorView<const T, 4> d_out;  // [B, H, Nq, Dv]: the gradient of the loss with respect to out; asks for a backward pass
+    TensorView<const T, 4> q;  // [B, H, Nq, D]
+    TensorView<const T, 4> k;  // [B, G, Nk, D]
+    TensorView<const T, 4> v;  // [B, G, Nk, Dv]
+    TensorView<const T, 4>
+        d_out;  // [B, H, Nq, Dv]: the gradient of the loss with respect to out; asks for a backward pass
 
     ATTN_HOST_DEVICE Sizes sizes() const {
         return {q.extent(0), q.extent(1), k.extent(1), q.extent(2), k.extent(2), q.extent(3), v.extent(3)};
@@ -59,9 +60,9 @@ struct Inputs {
 
 template <class T>
 struct Outputs {
-    TensorView<T, 4> out;           // [B, H, Nq, Dv]; 0 for a query that sees no key
-    TensorView<T, 3> log_sum_exp;   // [B, H, Nq], natural; -inf for a query that sees no key
-    TensorView<T, 4> d_q, d_k, d_v; // the gradients, shaped like q, k and v; absent without d_out
+    TensorView<T, 4> out;            // [B, H, Nq, Dv]; 0 for a query that sees no key
+    TensorView<T, 3> log_sum_exp;    // [B, H, Nq], natural; -inf for a query that sees no key
+    TensorView<T, 4> d_q, d_k, d_v;  // the gradients, shaped like q, k and v; absent without d_out
 
     template <class Visitor>
     void visit(Visitor&& visitor) {
@@ -112,8 +113,8 @@ inline Costs forward_cost(const Sizes& s, bool causal, std::size_t scalar_bytes)
     std::int64_t rows = causal ? std::min(s.Nq, s.Nk) : s.Nq;  // that see a key
     Costs costs;
     costs.multiply_adds = heads * seen * (s.D + s.Dv);
-    costs.multiplications = heads * seen;       // by the scale
-    costs.comparisons = heads * seen;           // for the maximum
+    costs.multiplications = heads * seen;  // by the scale
+    costs.comparisons = heads * seen;      // for the maximum
     costs.exponentials = heads * seen;
     costs.additions = heads * (2 * seen + rows);  // minus the maximum; their sum; maximum + log of the sum
     costs.divisions = heads * seen;

@@ -27,7 +27,8 @@ void naive_forward(const Inputs<T>& in, const Options& options, const Outputs<T>
     const Sum scale = static_cast<Sum>(options.scale);
     const Sum minus_infinity = -std::numeric_limits<double>::infinity();
 
-    Tensor<Sum, 2> matrix = make_tensor<Sum, 2>({size.Nq, size.Nk}, minus_infinity);  // [Nq, Nk]: n × n, the book's O(n²)
+    Tensor<Sum, 2> matrix =
+        make_tensor<Sum, 2>({size.Nq, size.Nk}, minus_infinity);  // [Nq, Nk]: n × n, the book's O(n²)
     TensorView<Sum, 2> s = view(matrix);
     for (int b = 0; b < size.B; ++b)
         for (int h = 0; h < size.H; ++h) {
@@ -111,14 +112,16 @@ void naive_backward(const Inputs<T>& in, const Options& options, const Outputs<T
                         d_q(b, h, i, d) += d_score * static_cast<Sum>(k(b, g, j, d));
                         d_k(b, g, j, d) += d_score * static_cast<Sum>(q(b, h, i, d));
                     }
-                    for (int d = 0; d < size.Dv; ++d)
-                        d_v(b, g, j, d) += weight * static_cast<Sum>(d_out(b, h, i, d));
+                    for (int d = 0; d < size.Dv; ++d) d_v(b, g, j, d) += weight * static_cast<Sum>(d_out(b, h, i, d));
                 }
             }
         }
-    for (std::int64_t index = 0; index < out.d_q.count(); ++index) out.d_q.data()[index] = static_cast<T>(d_q.data()[index]);
-    for (std::int64_t index = 0; index < out.d_k.count(); ++index) out.d_k.data()[index] = static_cast<T>(d_k.data()[index]);
-    for (std::int64_t index = 0; index < out.d_v.count(); ++index) out.d_v.data()[index] = static_cast<T>(d_v.data()[index]);
+    for (std::int64_t index = 0; index < out.d_q.count(); ++index)
+        out.d_q.data()[index] = static_cast<T>(d_q.data()[index]);
+    for (std::int64_t index = 0; index < out.d_k.count(); ++index)
+        out.d_k.data()[index] = static_cast<T>(d_k.data()[index]);
+    for (std::int64_t index = 0; index < out.d_v.count(); ++index)
+        out.d_v.data()[index] = static_cast<T>(d_v.data()[index]);
 }
 
 template <class T>

@@ -12,7 +12,9 @@ namespace {
 
 constexpr int block_threads = 256;
 
-__device__ std::int64_t thread_index() { return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; }
+__device__ std::int64_t thread_index() {
+    return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+}
 
 // [19.3-1] one thread for each score
 __global__ void score_elements(Inputs<float> in, Options options, TensorView<float, 4> scores /* [B, H, Nq, Nk] */) {
@@ -29,7 +31,8 @@ __global__ void score_elements(Inputs<float> in, Options options, TensorView<flo
 }
 
 // [19.3-2] … [19.3-4] one thread for each row
-__global__ void softmax_rows(Sizes size, Options options, TensorView<float, 4> scores, TensorView<float, 3> log_sum_exp) {
+__global__ void softmax_rows(Sizes size, Options options, TensorView<float, 4> scores,
+                             TensorView<float, 3> log_sum_exp) {
     const std::int64_t index = thread_index();
     if (index >= log_sum_exp.count()) return;
     const int i = static_cast<int>(index % size.Nq);
@@ -63,7 +66,8 @@ __global__ void output_elements(Inputs<float> in, Options options, TensorView<co
 void launch_stage1(const Inputs<float>& in, const Options& options, const Outputs<float>& out) {
     const Sizes size = in.sizes();
     DeviceTensor<float, 4> scores({size.B, size.H, size.Nq, size.Nk});
-    launch(score_elements, {blocks_for(scores.view().count(), block_threads), block_threads}, in, options, scores.view());
+    launch(score_elements, {blocks_for(scores.view().count(), block_threads), block_threads}, in, options,
+           scores.view());
     launch(softmax_rows, {blocks_for(out.log_sum_exp.count(), block_threads), block_threads}, size, options,
            scores.view(), out.log_sum_exp);
     launch(output_elements, {blocks_for(out.out.count(), block_threads), block_threads}, in, options, scores.view(),

@@ -15,8 +15,8 @@ enum class FindingKind {
     host_memory,
     misaligned,
     never_written,
-    barrier,         // __syncthreads() not reached by all threads of the block
-    warp_collective, // a shuffle or vote whose mask names lanes that do not take part
+    barrier,          // __syncthreads() not reached by all threads of the block
+    warp_collective,  // a shuffle or vote whose mask names lanes that do not take part
     assertion,
     exception,
 };
@@ -25,9 +25,9 @@ enum class FindingKind {
 // would give; of several blocks that broke a rule, the one with the lowest index is reported.
 struct Finding {
     FindingKind kind;
-    std::string message;   // what happened and what to look for, one or two sentences
+    std::string message;  // what happened and what to look for, one or two sentences
     std::string kernel;
-    std::string file;      // of the access; empty when there is no debug information
+    std::string file;  // of the access; empty when there is no debug information
     int line = 0;
     unsigned block[3] = {};
     unsigned thread[3] = {};

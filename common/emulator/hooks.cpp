@@ -69,11 +69,11 @@ bool allowed(const std::uint8_t* shadow, std::size_t bytes, Access access) {
 [[noreturn]] void fail_device(Worker& worker, std::uintptr_t address, std::size_t bytes, Access access,
                               const void* instruction) {
     const std::uint8_t* shadow = arena_shadow + (address - arena_low);
-    std::string what = fmt::format("The kernel {} {} bytes at {}", verb(access), bytes,
-                                   describe_device_address(address, bytes));
+    std::string what =
+        fmt::format("The kernel {} {} bytes at {}", verb(access), bytes, describe_device_address(address, bytes));
     if (std::find(shadow, shadow + bytes, freed) != shadow + bytes)
-        worker.fail(FindingKind::use_after_free, cudaErrorIllegalAddress,
-                    what + ", which was freed before the launch.", instruction);
+        worker.fail(FindingKind::use_after_free, cudaErrorIllegalAddress, what + ", which was freed before the launch.",
+                    instruction);
     if (std::find(shadow, shadow + bytes, unallocated) != shadow + bytes)
         worker.fail(FindingKind::out_of_bounds, cudaErrorIllegalAddress,
                     what + ". Does the kernel check that its row and column are inside the tensor?", instruction);
@@ -155,6 +155,7 @@ void check_access(Worker& worker, std::uintptr_t address, std::size_t bytes, Acc
     if (std::size_t offset = address - worker.shared_low; offset < worker.shared_bytes) {
         std::uint8_t* shadow = worker.shared_shadow + offset;
         if (!all_written(shadow, bytes)) {
+            if (*shadow == internal) return;
             if (!allowed(shadow, bytes, access)) fail_shared(worker, offset, bytes, access, instruction);
             std::memset(shadow, written, bytes);
             worker.shared_dirty_low = std::min(worker.shared_dirty_low, offset);
@@ -210,20 +211,27 @@ inline void volatile_hook(void* address, std::size_t bytes, Access access, const
 
 }  // namespace
 
-#define ATTN_HOOK(name, bytes, access) \
-    void name(void* address) { hook(address, bytes, access, __builtin_return_address(0)); }
-// For types whose alignment is smaller than their size, such as a struct of two pointers: more than one access on a GPU.
-#define ATTN_UNALIGNED_HOOK(name, bytes, access) \
-    void name(void* address) { hook(address, bytes, access, __builtin_return_address(0), false); }
-#define ATTN_VOLATILE_HOOK(name, bytes, access) \
-    void name(void* address) { volatile_hook(address, bytes, access, __builtin_return_address(0)); }
-#define ATTN_HOOKS(bytes)                                                        \
-    ATTN_HOOK(__tsan_read##bytes, bytes, Access::load)                           \
-    ATTN_HOOK(__tsan_write##bytes, bytes, Access::store)                         \
-    ATTN_UNALIGNED_HOOK(__tsan_unaligned_read##bytes, bytes, Access::load)                 \
-    ATTN_UNALIGNED_HOOK(__tsan_unaligned_write##bytes, bytes, Access::store)               \
-    ATTN_VOLATILE_HOOK(__tsan_volatile_read##bytes, bytes, Access::load)         \
-    ATTN_VOLATILE_HOOK(__tsan_volatile_write##bytes, bytes, Access::store)       \
+#define ATTN_HOOK(name, bytes, access)                             \
+    void name(void* address) {                                     \
+        hook(address, bytes, access, __builtin_return_address(0)); \
+    }
+// For types whose alignment is smaller than their size, such as a struct of two pointers: more than one access on a
+// GPU.
+#define ATTN_UNALIGNED_HOOK(name, bytes, access)                          \
+    void name(void* address) {                                            \
+        hook(address, bytes, access, __builtin_return_address(0), false); \
+    }
+#define ATTN_VOLATILE_HOOK(name, bytes, access)                             \
+    void name(void* address) {                                              \
+        volatile_hook(address, bytes, access, __builtin_return_address(0)); \
+    }
+#define ATTN_HOOKS(bytes)                                                          \
+    ATTN_HOOK(__tsan_read##bytes, bytes, Access::load)                             \
+    ATTN_HOOK(__tsan_write##bytes, bytes, Access::store)                           \
+    ATTN_UNALIGNED_HOOK(__tsan_unaligned_read##bytes, bytes, Access::load)         \
+    ATTN_UNALIGNED_HOOK(__tsan_unaligned_write##bytes, bytes, Access::store)       \
+    ATTN_VOLATILE_HOOK(__tsan_volatile_read##bytes, bytes, Access::load)           \
+    ATTN_VOLATILE_HOOK(__tsan_volatile_write##bytes, bytes, Access::store)         \
     ATTN_VOLATILE_HOOK(__tsan_unaligned_volatile_read##bytes, bytes, Access::load) \
     ATTN_VOLATILE_HOOK(__tsan_unaligned_volatile_write##bytes, bytes, Access::store)
 
@@ -257,30 +265,38 @@ void __tsan_func_exit() {
 }
 
 // Atomic operations: checked before (before_atomic), so only done here.
-#define ATTN_ATOMIC(bits, type)                                                                               \
-    type __tsan_atomic##bits##_load(const type* a, int) { return __atomic_load_n(a, __ATOMIC_SEQ_CST); }      \
-    void __tsan_atomic##bits##_store(type* a, type v, int) { __atomic_store_n(a, v, __ATOMIC_SEQ_CST); }      \
-    type __tsan_atomic##bits##_exchange(type* a, type v, int) {                                               \
-        return __atomic_exchange_n(a, v, __ATOMIC_SEQ_CST);                                                   \
-    }                                                                                                         \
-    type __tsan_atomic##bits##_fetch_add(type* a, type v, int) {                                              \
-        return __atomic_fetch_add(a, v, __ATOMIC_SEQ_CST);                                                    \
-    }                                                                                                         \
-    type __tsan_atomic##bits##_fetch_sub(type* a, type v, int) {                                              \
-        return __atomic_fetch_sub(a, v, __ATOMIC_SEQ_CST);                                                    \
-    }                                                                                                         \
-    int __tsan_atomic##bits##_compare_exchange_strong(type* a, type* e, type v, int, int) {                   \
-        return __atomic_compare_exchange_n(a, e, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);               \
-    }                                                                                                         \
-    int __tsan_atomic##bits##_compare_exchange_weak(type* a, type* e, type v, int, int) {                     \
-        return __atomic_compare_exchange_n(a, e, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);               \
+#define ATTN_ATOMIC(bits, type)                                                                 \
+    type __tsan_atomic##bits##_load(const type* a, int) {                                       \
+        return __atomic_load_n(a, __ATOMIC_SEQ_CST);                                            \
+    }                                                                                           \
+    void __tsan_atomic##bits##_store(type* a, type v, int) {                                    \
+        __atomic_store_n(a, v, __ATOMIC_SEQ_CST);                                               \
+    }                                                                                           \
+    type __tsan_atomic##bits##_exchange(type* a, type v, int) {                                 \
+        return __atomic_exchange_n(a, v, __ATOMIC_SEQ_CST);                                     \
+    }                                                                                           \
+    type __tsan_atomic##bits##_fetch_add(type* a, type v, int) {                                \
+        return __atomic_fetch_add(a, v, __ATOMIC_SEQ_CST);                                      \
+    }                                                                                           \
+    type __tsan_atomic##bits##_fetch_sub(type* a, type v, int) {                                \
+        return __atomic_fetch_sub(a, v, __ATOMIC_SEQ_CST);                                      \
+    }                                                                                           \
+    int __tsan_atomic##bits##_compare_exchange_strong(type* a, type* e, type v, int, int) {     \
+        return __atomic_compare_exchange_n(a, e, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+    }                                                                                           \
+    int __tsan_atomic##bits##_compare_exchange_weak(type* a, type* e, type v, int, int) {       \
+        return __atomic_compare_exchange_n(a, e, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
     }
 ATTN_ATOMIC(8, std::uint8_t)
 ATTN_ATOMIC(16, std::uint16_t)
 ATTN_ATOMIC(32, std::uint32_t)
 ATTN_ATOMIC(64, std::uint64_t)
-void __tsan_atomic_thread_fence(int) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
-void __tsan_atomic_signal_fence(int) { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
+void __tsan_atomic_thread_fence(int) {
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+void __tsan_atomic_signal_fence(int) {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
 
 // The library functions that kernels may call: the build redirects calls from kernel objects to these
 // (cmake/emulated_compile). Larger copies of plain memory reach no other hook.

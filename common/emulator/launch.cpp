@@ -33,7 +33,9 @@ std::atomic<cudaError_t> last_error{cudaSuccess};
 std::map<const void*, std::size_t> dynamic_shared_limit;
 
 // A failure in a kernel stays, as on a GPU, where the context is lost.
-bool sticky(cudaError_t error) { return error >= cudaErrorIllegalAddress && error <= cudaErrorLaunchFailure; }
+bool sticky(cudaError_t error) {
+    return error >= cudaErrorIllegalAddress && error <= cudaErrorLaunchFailure;
+}
 
 int wanted_workers = 0;
 
@@ -175,10 +177,18 @@ std::string Finding::text() const {
                        block[1], block[2], thread[0], thread[1], thread[2], where);
 }
 
-const Counts& counts() { return total_counts; }
-const std::vector<Finding>& findings() { return all_findings; }
-void print_findings(bool wanted) { print = wanted; }
-void use_workers(int workers) { wanted_workers = workers; }
+const Counts& counts() {
+    return total_counts;
+}
+const std::vector<Finding>& findings() {
+    return all_findings;
+}
+void print_findings(bool wanted) {
+    print = wanted;
+}
+void use_workers(int workers) {
+    wanted_workers = workers;
+}
 void reset() {
     total_counts = {};
     all_findings.clear();
@@ -214,8 +224,9 @@ cudaError_t launch(const LaunchRequest& request) {
                                   block.y, block.z),
                       request.kernel);
     auto limit_entry = dynamic_shared_limit.find(request.kernel);
-    std::size_t limit = limit_entry == dynamic_shared_limit.end() ? default_dynamic_shared
-                                                                  : std::max(default_dynamic_shared, limit_entry->second);
+    std::size_t limit = limit_entry == dynamic_shared_limit.end()
+                            ? default_dynamic_shared
+                            : std::max(default_dynamic_shared, limit_entry->second);
     if (request.dynamic_bytes > limit)
         return refuse(cudaErrorInvalidValue,
                       fmt::format("{} bytes of dynamic shared memory; the limit is {}. More than 48 KiB must be asked "
@@ -273,30 +284,33 @@ cudaError_t cudaGetLastError() {
     if (!sticky(error)) last_error = cudaSuccess;
     return error;
 }
-cudaError_t cudaPeekAtLastError() { return last_error; }
+cudaError_t cudaPeekAtLastError() {
+    return last_error;
+}
 
-#define ATTN_ERRORS(entry)                                                                         \
-    entry(cudaSuccess, "no error")                                                                 \
-    entry(cudaErrorInvalidValue, "invalid argument")                                               \
-    entry(cudaErrorMemoryAllocation, "out of memory")                                              \
-    entry(cudaErrorInvalidConfiguration, "invalid configuration argument")                         \
-    entry(cudaErrorInvalidSymbol, "invalid device symbol")                                         \
-    entry(cudaErrorInvalidDevicePointer, "invalid device pointer")                                 \
-    entry(cudaErrorInvalidMemcpyDirection, "invalid copy direction for memcpy")                    \
-    entry(cudaErrorInvalidDeviceFunction, "invalid device function")                               \
-    entry(cudaErrorNoDevice, "no CUDA-capable device is detected")                                 \
-    entry(cudaErrorInvalidDevice, "invalid device ordinal")                                        \
-    entry(cudaErrorInvalidResourceHandle, "invalid resource handle")                               \
-    entry(cudaErrorIllegalAddress, "an illegal memory access was encountered")                     \
-    entry(cudaErrorAssert, "device-side assert triggered")                                         \
-    entry(cudaErrorMisalignedAddress, "misaligned address")                                        \
-    entry(cudaErrorLaunchFailure, "unspecified launch failure")                                    \
-    entry(cudaErrorNotSupported, "operation not supported")                                        \
-    entry(cudaErrorUnknown, "unknown error")
+#define ATTN_ERRORS(entry)                                                                                             \
+    entry(cudaSuccess, "no error") entry(cudaErrorInvalidValue, "invalid argument")                                    \
+        entry(cudaErrorMemoryAllocation, "out of memory")                                                              \
+            entry(cudaErrorInvalidConfiguration, "invalid configuration argument")                                     \
+                entry(cudaErrorInvalidSymbol, "invalid device symbol")                                                 \
+                    entry(cudaErrorInvalidDevicePointer, "invalid device pointer")                                     \
+                        entry(cudaErrorInvalidMemcpyDirection, "invalid copy direction for memcpy")                    \
+                            entry(cudaErrorInvalidDeviceFunction, "invalid device function")                           \
+                                entry(cudaErrorNoDevice, "no CUDA-capable device is detected")                         \
+                                    entry(cudaErrorInvalidDevice, "invalid device ordinal")                            \
+                                        entry(cudaErrorInvalidResourceHandle, "invalid resource handle")               \
+                                            entry(cudaErrorIllegalAddress, "an illegal memory access was encountered") \
+                                                entry(cudaErrorAssert, "device-side assert triggered")                 \
+                                                    entry(cudaErrorMisalignedAddress, "misaligned address")            \
+                                                        entry(cudaErrorLaunchFailure, "unspecified launch failure")    \
+                                                            entry(cudaErrorNotSupported, "operation not supported")    \
+                                                                entry(cudaErrorUnknown, "unknown error")
 
 const char* cudaGetErrorName(cudaError_t error) {
     switch (error) {
-#define ATTN_ENTRY(name, text) case name: return #name;
+#define ATTN_ENTRY(name, text) \
+    case name:                 \
+        return #name;
         ATTN_ERRORS(ATTN_ENTRY)
 #undef ATTN_ENTRY
     }
@@ -304,14 +318,18 @@ const char* cudaGetErrorName(cudaError_t error) {
 }
 const char* cudaGetErrorString(cudaError_t error) {
     switch (error) {
-#define ATTN_ENTRY(name, text) case name: return text;
+#define ATTN_ENTRY(name, text) \
+    case name:                 \
+        return text;
         ATTN_ERRORS(ATTN_ENTRY)
 #undef ATTN_ENTRY
     }
     return "unrecognized error code";
 }
 
-cudaError_t cudaDeviceSynchronize() { return sticky(last_error) ? last_error.load() : cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() {
+    return sticky(last_error) ? last_error.load() : cudaSuccess;
+}
 cudaError_t cudaDeviceReset() {
     free_all_device_memory();
     last_error = cudaSuccess;
@@ -325,7 +343,9 @@ cudaError_t cudaGetDevice(int* device) {
     *device = 0;
     return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : set_error(cudaErrorInvalidDevice); }
+cudaError_t cudaSetDevice(int device) {
+    return device == 0 ? cudaSuccess : set_error(cudaErrorInvalidDevice);
+}
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     if (device != 0) return set_error(cudaErrorInvalidDevice);
@@ -353,18 +373,35 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     cudaDeviceProp properties;
     if (cudaError_t error = cudaGetDeviceProperties(&properties, device)) return error;
     switch (attribute) {
-        case cudaDevAttrMaxThreadsPerBlock: *value = properties.maxThreadsPerBlock; break;
-        case cudaDevAttrMaxSharedMemoryPerBlock: *value = static_cast<int>(properties.sharedMemPerBlock); break;
-        case cudaDevAttrWarpSize: *value = properties.warpSize; break;
-        case cudaDevAttrMultiProcessorCount: *value = properties.multiProcessorCount; break;
-        case cudaDevAttrMaxThreadsPerMultiProcessor: *value = properties.maxThreadsPerMultiProcessor; break;
-        case cudaDevAttrComputeCapabilityMajor: *value = properties.major; break;
-        case cudaDevAttrComputeCapabilityMinor: *value = properties.minor; break;
+        case cudaDevAttrMaxThreadsPerBlock:
+            *value = properties.maxThreadsPerBlock;
+            break;
+        case cudaDevAttrMaxSharedMemoryPerBlock:
+            *value = static_cast<int>(properties.sharedMemPerBlock);
+            break;
+        case cudaDevAttrWarpSize:
+            *value = properties.warpSize;
+            break;
+        case cudaDevAttrMultiProcessorCount:
+            *value = properties.multiProcessorCount;
+            break;
+        case cudaDevAttrMaxThreadsPerMultiProcessor:
+            *value = properties.maxThreadsPerMultiProcessor;
+            break;
+        case cudaDevAttrComputeCapabilityMajor:
+            *value = properties.major;
+            break;
+        case cudaDevAttrComputeCapabilityMinor:
+            *value = properties.minor;
+            break;
         case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
             *value = static_cast<int>(properties.sharedMemPerMultiprocessor);
             break;
-        case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = static_cast<int>(properties.sharedMemPerBlockOptin); break;
-        default: return set_error(cudaErrorInvalidValue);
+        case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+            *value = static_cast<int>(properties.sharedMemPerBlockOptin);
+            break;
+        default:
+            return set_error(cudaErrorInvalidValue);
     }
     return cudaSuccess;
 }
@@ -377,8 +414,12 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     delete stream;
     return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaDeviceSynchronize(); }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+    return cudaDeviceSynchronize();
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
+    return cudaSuccess;
+}
 cudaError_t cudaEventCreate(cudaEvent_t* event) {
     *event = new attn_emulated_event;
     return cudaSuccess;

@@ -58,7 +58,7 @@ struct Failure {
     Finding finding;
     cudaError_t error = cudaSuccess;
     std::uint64_t block = ~std::uint64_t{0};
-    const void* address = nullptr;              // of the instruction
+    const void* address = nullptr;  // of the instruction
     std::vector<const void*> calls;
 };
 
@@ -67,9 +67,9 @@ struct Launch {
     std::uint64_t blocks = 0;
     std::atomic<std::uint64_t> next_block{0};
     std::atomic<std::uint64_t> lowest_failed{~std::uint64_t{0}};
-    std::vector<std::atomic<std::uint8_t>> finished;   // per block
-    std::atomic<std::uint64_t> finished_prefix{0};     // all blocks below this one have finished
-    std::vector<std::string> printed;                  // by printf, per block
+    std::vector<std::atomic<std::uint8_t>> finished;  // per block
+    std::atomic<std::uint64_t> finished_prefix{0};    // all blocks below this one have finished
+    std::vector<std::string> printed;                 // by printf, per block
     explicit Launch(const LaunchRequest* launch_request);
 };
 
@@ -77,8 +77,8 @@ struct Launch {
 
 struct Worker {
     // Hot: read by every memory hook.
-    std::uintptr_t stack_low = 0;     // of the running fiber
-    std::uintptr_t shared_low = 0;    // this OS thread's thread-local variables: __shared__ lives there
+    std::uintptr_t stack_low = 0;   // of the running fiber
+    std::uintptr_t shared_low = 0;  // this OS thread's thread-local variables: __shared__ lives there
     std::size_t shared_bytes = 0;
     std::uint8_t* shared_shadow = nullptr;
     std::size_t shared_dirty_low = 0, shared_dirty_high = 0;
@@ -101,16 +101,16 @@ struct Worker {
     unsigned at_barrier = 0;
     const void* barrier_address = nullptr;
     int barrier_count = 0;
-    int barrier_result = 0;
+    int barrier_result = 0, barrier_threads = 0;  // of the last one that opened
     std::vector<std::uint8_t> shared_template;  // the shadow of a block's shared memory before its first access
 
     ~Worker();
     void prepare();  // stacks, fibers and the shadow of shared memory, once for each OS thread
     void run_block(std::uint64_t linear_block);
     void mark_ready(unsigned fiber) { ready[fiber / 64] |= std::uint64_t{1} << (fiber % 64); }
-    void switch_away();                    // to the next ready fiber, or to main
+    void switch_away();  // to the next ready fiber, or to main
     void release_barrier_if_complete();
-    [[noreturn]] void leave();             // the running fiber is done
+    [[noreturn]] void leave();  // the running fiber is done
     [[noreturn]] void fail(FindingKind kind, cudaError_t error, std::string message, const void* address);
     void wait_for_lower_blocks();
 
@@ -128,9 +128,10 @@ extern constinit thread_local Worker* current __attribute__((tls_model("initial-
 
 // Device memory is one region; a byte of shadow for each of its bytes says what may be done with it.
 constexpr std::size_t arena_bytes = std::size_t{1} << 30;
-enum Shadow : std::uint8_t { unallocated = 0, allocated = 1, written = 3, freed = 4 };
+// `internal` is for shared memory: what the compiler added, which no access in the source means.
+enum Shadow : std::uint8_t { unallocated = 0, allocated = 1, written = 3, freed = 4, internal = 5 };
 
-extern std::uintptr_t arena_low;       // 0 before the first allocation
+extern std::uintptr_t arena_low;  // 0 before the first allocation
 extern std::uint8_t* arena_shadow;
 
 void open_arena();   // accessible: during launches and copies

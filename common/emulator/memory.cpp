@@ -56,7 +56,8 @@ void reserve_arena() {
     }
     arena_low = next_address = reinterpret_cast<std::uintptr_t>(arena);
     arena_shadow = static_cast<std::uint8_t*>(shadow);
-    struct sigaction action {}, old{};
+    struct sigaction action {
+    }, old{};
     ::sigaction(SIGSEGV, nullptr, &old);
     if (old.sa_handler == SIG_DFL) {
         action.sa_sigaction = report_host_access;
@@ -65,7 +66,9 @@ void reserve_arena() {
     }
 }
 
-std::uint8_t* shadow_of(std::uintptr_t address) { return arena_shadow + (address - arena_low); }
+std::uint8_t* shadow_of(std::uintptr_t address) {
+    return arena_shadow + (address - arena_low);
+}
 
 // First fit between the live allocations, once the end of the region is reached. Until then nothing is used twice, so
 // that a freed buffer stays recognisable.
@@ -130,13 +133,16 @@ void open_arena() {
 }
 
 void close_arena() {
-    if (arena_low && arena_open)
-        ::mprotect(reinterpret_cast<void*>(arena_low), next_address - arena_low, PROT_NONE);
+    if (arena_low && arena_open) ::mprotect(reinterpret_cast<void*>(arena_low), next_address - arena_low, PROT_NONE);
     arena_open = false;
 }
 
-std::int64_t peak_device_bytes() { return most_bytes_held; }
-void restart_peak_device_bytes() { most_bytes_held = bytes_held; }
+std::int64_t peak_device_bytes() {
+    return most_bytes_held;
+}
+void restart_peak_device_bytes() {
+    most_bytes_held = bytes_held;
+}
 
 std::string describe_device_address(std::uintptr_t address, std::size_t access_bytes) {
     auto place = [](const Allocation& allocation) {

@@ -45,14 +45,22 @@ std::string place(const void* address, const Fiber& fiber) {
 
 const char* name(WarpOperation operation) {
     switch (operation) {
-        case WarpOperation::synchronize: return "__syncwarp";
-        case WarpOperation::shuffle: return "__shfl_*_sync";
-        case WarpOperation::ballot: return "__ballot_sync";
-        case WarpOperation::any: return "__any_sync";
-        case WarpOperation::all: return "__all_sync";
-        case WarpOperation::match_any: return "__match_any_sync";
-        case WarpOperation::match_all: return "__match_all_sync";
-        default: return "__reduce_*_sync";
+        case WarpOperation::synchronize:
+            return "__syncwarp";
+        case WarpOperation::shuffle:
+            return "__shfl_*_sync";
+        case WarpOperation::ballot:
+            return "__ballot_sync";
+        case WarpOperation::any:
+            return "__any_sync";
+        case WarpOperation::all:
+            return "__all_sync";
+        case WarpOperation::match_any:
+            return "__match_any_sync";
+        case WarpOperation::match_all:
+            return "__match_all_sync";
+        default:
+            return "__reduce_*_sync";
     }
 }
 
@@ -67,14 +75,26 @@ std::uint64_t reduce(WarpOperation operation, const Fiber* lanes, std::uint32_t 
         } else {
             switch (operation) {
                 case WarpOperation::add_unsigned:
-                case WarpOperation::add_signed: result = static_cast<T>(result + value); break;
+                case WarpOperation::add_signed:
+                    result = static_cast<T>(result + value);
+                    break;
                 case WarpOperation::min_unsigned:
-                case WarpOperation::min_signed: result = std::min(result, value); break;
+                case WarpOperation::min_signed:
+                    result = std::min(result, value);
+                    break;
                 case WarpOperation::max_unsigned:
-                case WarpOperation::max_signed: result = std::max(result, value); break;
-                case WarpOperation::bit_and: result = result & value; break;
-                case WarpOperation::bit_or: result = result | value; break;
-                default: result = result ^ value; break;
+                case WarpOperation::max_signed:
+                    result = std::max(result, value);
+                    break;
+                case WarpOperation::bit_and:
+                    result = result & value;
+                    break;
+                case WarpOperation::bit_or:
+                    result = result | value;
+                    break;
+                default:
+                    result = result ^ value;
+                    break;
             }
         }
         first = false;
@@ -96,20 +116,28 @@ void complete(Fiber* lanes, std::uint32_t mask, WarpOperation operation) {
     if (operation >= WarpOperation::add_unsigned) {
         bool is_signed = operation == WarpOperation::add_signed || operation == WarpOperation::min_signed ||
                          operation == WarpOperation::max_signed;
-        reduced = is_signed ? reduce<std::int32_t>(operation, lanes, mask) : reduce<std::uint32_t>(operation, lanes, mask);
+        reduced =
+            is_signed ? reduce<std::int32_t>(operation, lanes, mask) : reduce<std::uint32_t>(operation, lanes, mask);
     }
     for (std::uint32_t rest = mask; rest; rest &= rest - 1) {
         Fiber& lane = lanes[std::countr_zero(rest)];
         lane.result[0] = lane.result[1] = 0;
         switch (operation) {
-            case WarpOperation::synchronize: break;
+            case WarpOperation::synchronize:
+                break;
             case WarpOperation::shuffle:
                 lane.result[0] = lanes[lane.request.source].request.value[0];
                 lane.result[1] = lanes[lane.request.source].request.value[1];
                 break;
-            case WarpOperation::ballot: lane.result[0] = ballot; break;
-            case WarpOperation::any: lane.result[0] = ballot != 0; break;
-            case WarpOperation::all: lane.result[0] = ballot == mask; break;
+            case WarpOperation::ballot:
+                lane.result[0] = ballot;
+                break;
+            case WarpOperation::any:
+                lane.result[0] = ballot != 0;
+                break;
+            case WarpOperation::all:
+                lane.result[0] = ballot == mask;
+                break;
             case WarpOperation::match_any:
                 for (std::uint32_t other = mask; other; other &= other - 1)
                     if (lanes[std::countr_zero(other)].request.value[0] == lane.request.value[0])
@@ -119,7 +147,8 @@ void complete(Fiber* lanes, std::uint32_t mask, WarpOperation operation) {
                 lane.result[0] = equal ? mask : 0;
                 lane.result[1] = equal;
                 break;
-            default: lane.result[0] = reduced;
+            default:
+                lane.result[0] = reduced;
         }
     }
 }
@@ -132,16 +161,26 @@ void fiber_entry(context::transfer_t from) {
     static_cast<Fiber*>(from.data)->context = from.fctx;
     Worker& worker = *current;
     Launch& launch = *worker.launch;
+    std::string message;  // the report is made outside of the catch block, which has to end
     try {
         launch.request->invoke(launch.request->arguments);
     } catch (const std::exception& error) {
-        worker.fail(FindingKind::exception, cudaErrorLaunchFailure,
-                    fmt::format("The kernel threw an exception: {}", error.what()), nullptr);
+        message = fmt::format("The kernel threw an exception: {}", error.what());
     } catch (...) {
-        worker.fail(FindingKind::exception, cudaErrorLaunchFailure, "The kernel threw an exception.", nullptr);
+        message = "The kernel threw an exception.";
     }
-    current->leave();
+    if (!message.empty())
+        worker.fail(FindingKind::exception, cudaErrorLaunchFailure, std::move(message), nullptr);
+    worker.leave();
 }
+
+namespace {
+// Thread-local variables that are no __shared__ ones.
+bool is_of_emulator(const std::string& name) {
+    return name.starts_with("attn::emulator::") || name == "threadIdx" || name == "blockIdx" || name == "blockDim" ||
+           name == "gridDim";
+}
+}  // namespace
 
 void Worker::prepare() {
     if (stacks) return;
@@ -161,8 +200,11 @@ void Worker::prepare() {
     shared_low = segment.low;
     shared_bytes = segment.high - segment.low;
     shared_template.assign(shared_bytes, thread_local_variables().empty() ? allocated : unallocated);
-    for (const Variable& variable : thread_local_variables())
-        std::memset(shared_template.data() + variable.low, allocated, variable.bytes);
+    for (const Variable& variable : thread_local_variables()) {
+        if (is_of_emulator(variable.name)) continue;
+        bool is_guard = variable.name.starts_with("guard variable for ");
+        std::memset(shared_template.data() + variable.low, is_guard ? internal : allocated, variable.bytes);
+    }
     shared_shadow = new std::uint8_t[shared_bytes];
     std::memcpy(shared_shadow, shared_template.data(), shared_bytes);
 }
@@ -247,8 +289,8 @@ void Worker::run_block(std::uint64_t linear_block) {
                               index / request.block.x / request.block.y};
         fiber.waiting = Waiting::nothing;
         fiber.depth = 0;
-        fiber.context = context::make_fcontext(reinterpret_cast<void*>(fiber.stack_low + stack_bytes), stack_bytes,
-                                               fiber_entry);
+        fiber.context =
+            context::make_fcontext(reinterpret_cast<void*>(fiber.stack_low + stack_bytes), stack_bytes, fiber_entry);
         mark_ready(index);
     }
     ++counts.blocks;
@@ -272,7 +314,11 @@ void Worker::fail(FindingKind kind, cudaError_t error, std::string message, cons
 }
 
 void Worker::wait_for_lower_blocks() {
-    while (launch->finished_prefix.load(std::memory_order_acquire) < block) __builtin_ia32_pause();
+    while (launch->finished_prefix.load(std::memory_order_acquire) < block) {
+        // Some blocks below this one will never run once one has failed; nothing that this one does counts any more.
+        if (launch->lowest_failed.load(std::memory_order_acquire) < block) jump(main);
+        __builtin_ia32_pause();
+    }
 }
 
 // ---- barriers ------------------------------------------------------------------------------------------------------
@@ -285,6 +331,7 @@ void Worker::release_barrier_if_complete() {
         mark_ready(index);
     }
     barrier_result = barrier_count;
+    barrier_threads = static_cast<int>(at_barrier);
     at_barrier = 0;
     ++counts.barriers;
 }
@@ -314,15 +361,18 @@ int block_barrier(BarrierOperation operation, int predicate) {
     worker->barrier_count += predicate != 0;
     self->waiting = Waiting::at_barrier;
     self->waiting_at = address;
-    unsigned expected = worker->alive;
     worker->release_barrier_if_complete();
     worker->switch_away();
     int count = worker->barrier_result;
     switch (operation) {
-        case BarrierOperation::count: return count;
-        case BarrierOperation::all: return count == static_cast<int>(expected);
-        case BarrierOperation::any: return count != 0;
-        default: return 0;
+        case BarrierOperation::count:
+            return count;
+        case BarrierOperation::all:
+            return count == worker->barrier_threads;
+        case BarrierOperation::any:
+            return count != 0;
+        default:
+            return 0;
     }
 }
 
@@ -364,8 +414,7 @@ void warp_collective(const WarpRequest& request, std::uint64_t* result) {
                          fmt::format("Lane {} is at {} with mask {:#010x}, lane {} at {} ({}) with mask {:#010x}: all "
                                      "lanes of a mask must come to the same operation with the same mask.",
                                      lane, name(request.operation), request.mask, other.index % warp_size,
-                                     name(other.request.operation), place(other.waiting_at, other),
-                                     other.request.mask),
+                                     name(other.request.operation), place(other.waiting_at, other), other.request.mask),
                          address);
         }
     }
@@ -438,5 +487,9 @@ extern "C" int attn_emulated_printf(const char* format, ...) {
     va_end(values);
     return length;
 }
-extern "C" int attn_emulated_puts(const char* line) { return attn_emulated_printf("%s\n", line); }
-extern "C" int attn_emulated_putchar(int c) { return attn_emulated_printf("%c", c); }
+extern "C" int attn_emulated_puts(const char* line) {
+    return attn_emulated_printf("%s\n", line);
+}
+extern "C" int attn_emulated_putchar(int c) {
+    return attn_emulated_printf("%c", c);
+}

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <mutex>
+#include <thread>
 
 #include "common/emulator/machine.hpp"
 
@@ -89,7 +91,9 @@ const Variables& variables() {
     return all;
 }
 
-bool is_kernel_source(const std::string& file) { return file.ends_with(".cu"); }
+bool is_kernel_source(const std::string& file) {
+    return file.ends_with(".cu");
+}
 
 // The lines that one address comes from: the innermost first, then the places that it was inlined into.
 std::vector<SourceLine> lines_of(const void* address) {
@@ -160,22 +164,32 @@ std::string function_name(const void* address) {
 
 SourceLine source_line(const void* address, const std::vector<const void*>& calls) {
     std::lock_guard lock(dwfl_mutex);
-    SourceLine innermost;
-    auto look = [&](const void* place) -> SourceLine {
+    // Asked again for each thread of a block where the compiler has copied a barrier: remembered.
+    static std::map<std::pair<const void*, std::vector<const void*>>, SourceLine> known;
+    auto [entry, is_new] = known.try_emplace({address, calls});
+    if (!is_new) return entry->second;
+    auto look = [innermost = SourceLine{}](const void* place) mutable -> SourceLine {
         for (const SourceLine& line : lines_of(place)) {
             if (is_kernel_source(line.file)) return line;
             if (innermost.file.empty()) innermost = line;
         }
-        return {};
+        return innermost;
     };
-    if (SourceLine line = look(address); !line.file.empty()) return line;
-    for (auto call = calls.rbegin(); call != calls.rend(); ++call)
-        if (SourceLine line = look(*call); !line.file.empty()) return line;
-    return innermost;
+    // On an OS thread of its own: libdw needs more stack than a fiber has.
+    std::thread([&, &found = entry->second] {
+        found = look(address);
+        for (auto call = calls.rbegin(); call != calls.rend() && !is_kernel_source(found.file); ++call)
+            found = look(*call);
+    }).join();
+    return entry->second;
 }
 
-const std::vector<Variable>& thread_local_variables() { return variables().thread_local_ones; }
-const std::vector<Variable>& global_variables() { return variables().global_ones; }
+const std::vector<Variable>& thread_local_variables() {
+    return variables().thread_local_ones;
+}
+const std::vector<Variable>& global_variables() {
+    return variables().global_ones;
+}
 
 Range thread_local_segment() {
     Range ranges[2];

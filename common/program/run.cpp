@@ -1,9 +1,11 @@
 // attn run CASE: computes a mechanism on a case, in a child process, and holds the outputs against expected/.
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 
 #include <algorithm>
 #include <chrono>
@@ -102,16 +104,18 @@ void check_offer(const Mechanism& mechanism, const RunOptions& options, Precisio
         throw std::runtime_error(fmt::format("{} has no implementation {}; --impl naive|optimized|exercise|solution{}",
                                              mechanism.name, in_quotes(wanted), stages_of(mechanism.name)));
     if (precision != Precision::float32)
-        throw std::runtime_error(fmt::format("{} --impl {} computes in float32, not in {}", mechanism.name, wanted,
-                                             name(precision)));
+        throw std::runtime_error(
+            fmt::format("{} --impl {} computes in float32, not in {}", mechanism.name, wanted, name(precision)));
 }
 
 // A run never writes into its case.
 void check_out(const std::filesystem::path& out, const std::filesystem::path& case_folder) {
     if (out.empty()) return;
-    if (std::filesystem::exists(out) && !std::filesystem::is_directory(out))
-        throw std::runtime_error(fmt::format("--out {}: found something that is not a folder, expected a folder or a "
-                                             "name that is free", in_quotes(out.string(), 200)));
+    std::filesystem::path there = out;  // what there is of it
+    while (!there.empty() && !std::filesystem::exists(there)) there = there.parent_path();
+    if (!there.empty() && !std::filesystem::is_directory(there))
+        throw std::runtime_error(fmt::format("--out {}: found that {} is not a folder, expected one or a free name",
+                                             in_quotes(out.string(), 200), in_quotes(there.string(), 200)));
     std::filesystem::path inner = std::filesystem::weakly_canonical(std::filesystem::absolute(out));
     std::filesystem::path outer = std::filesystem::canonical(case_folder);
     if (std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end())
@@ -133,7 +137,8 @@ int compute(const Mechanism& mechanism, const Case& input_case, const RunOptions
             std::string device = options.device;
             if (device.empty()) device = gpu_available() ? "cuda" : "emulated";
             if (device == "cuda" && !gpu_available()) {
-                fmt::print(stderr, "attn: not run: no GPU answers; --device emulated runs the same kernel on the CPU\n");
+                fmt::print(stderr,
+                           "attn: not run: no GPU answers; --device emulated runs the same kernel on the CPU\n");
                 return exit_bad_usage;
             }
             std::vector<CudaVersion> versions = cuda_versions(mechanism.name, device);
@@ -178,7 +183,9 @@ int compute_apart(const Mechanism& mechanism, const Case& input_case, const RunO
     pid_t self = ::getpid(), child = ::fork();
     if (child < 0) throw std::runtime_error(std::string("cannot start a process: ") + std::strerror(errno));
     if (child == 0) {
+#ifdef __linux__
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // it does not outlive this process, however that ends
+#endif
         if (::getppid() != self) std::_Exit(exit_broken);
         int status = compute(mechanism, input_case, options, precision, out);
         std::fflush(nullptr);
@@ -216,9 +223,12 @@ double element_factor(Precision precision) {
 double bound_for(const Case& input_case, Precision precision, const Array& reference) {
     if (auto tolerance = input_case.params.tolerance(name(precision))) return *tolerance;
     switch (precision) {
-        case Precision::float64: return reference.dtype == DType::float64 ? 1e-10 : 2e-5;
-        case Precision::float32: return 2e-5;
-        default: return 2e-2;
+        case Precision::float64:
+            return reference.dtype == DType::float64 ? 1e-10 : 2e-5;
+        case Precision::float32:
+            return 2e-5;
+        default:
+            return 2e-2;
     }
 }
 

@@ -1,8 +1,8 @@
 // attn table: Table 19.1 of the book, with what this project measures beside what the book says. Measured once for
 // each build of the program, then kept beside it.
 #include <fmt/format.h>
-#include <toml++/toml.h>
 #include <sys/ioctl.h>
+#include <toml++/toml.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -73,7 +73,8 @@ std::map<std::string, Measured> measure_all() {
         if (file["build"].value_or(std::string()) == stamp) {
             for (auto&& [name, node] : *file["measured"].as_table()) {
                 toml::table& row = *node.as_table();
-                all[std::string(name.str())] = {row["work_exponent"].value_or(0.0), row["memory_exponent"].value_or(0.0),
+                all[std::string(name.str())] = {row["work_exponent"].value_or(0.0),
+                                                row["memory_exponent"].value_or(0.0),
                                                 row["formula_holds"].value_or(false), row["kernel_error"].value_or(0.0),
                                                 row["kernel_findings"].value_or(std::int64_t{0})};
             }
@@ -167,12 +168,15 @@ int table_verb() {
     for (const auto& [name, m] : measured) as_predicted = as_predicted && m.formula_holds && m.kernel_findings == 0;
     fmt::print(
         "\n{}\n"
-        "work, memory: growth of the multiply-adds, and of the bytes held beside inputs and outputs, counted while the\n"
-        "naive version runs on the CPU, fitted over n = 128 … 2048 (one head, D = 16). costs: whether the cost formulas\n"
+        "work, memory: growth of the multiply-adds, and of the bytes held beside inputs and outputs, counted while "
+        "the\n"
+        "naive version runs on the CPU, fitted over n = 128 … 2048 (one head, D = 16). costs: whether the cost "
+        "formulas\n"
         "equal the counts. kernel error: relative, of the CUDA kernel run by the emulator at n = {}, against double.\n",
         book["notation"].value_or(std::string()), kernel_size);
-    fmt::print("\nNext: read chapters/00_dense_attention/README.md and follow it with ./attn trace dense\n"
-               "Then: the first exercise, chapters/00_dense_attention/exercises/row_maximum.cu\n");
+    fmt::print(
+        "\nNext: read chapters/00_dense_attention/README.md and follow it with ./attn trace dense\n"
+        "Then: the first exercise, chapters/00_dense_attention/exercises/row_maximum.cu\n");
     return as_predicted ? exit_ok : exit_outside_bound;
 }
 

@@ -8,12 +8,12 @@
 namespace attn {
 
 struct Comparison {
-    double relative_error = 0;      // ‖out − ref‖ / ‖ref‖ over the finite elements; ‖out − ref‖ where ‖ref‖ = 0
-    double max_absolute_error = 0;  // over the finite elements
-    std::int64_t misplaced = 0;     // elements where NaN or an infinity stands in one of the two only
-    std::int64_t wrong = 0;         // misplaced, or off by more than the bound for single elements
+    double relative_error = 0;  // ‖out − ref‖ / ‖ref‖ over the finite elements; ‖out − ref‖ where ‖ref‖ = 0
+    double max_absolute_error = 0;              // over the finite elements
+    std::int64_t misplaced = 0;                 // elements where NaN or an infinity stands in one of the two only
+    std::int64_t wrong = 0;                     // misplaced, or off by more than the bound for single elements
     std::int64_t first_wrong = -1, worst = -1;  // positions in memory; worst is misplaced if anything is
-    double bound = 0;               // of the relative error; 0 for integers, which must be equal
+    double bound = 0;                           // of the relative error; 0 for integers, which must be equal
     bool within = false;
 };
 

@@ -52,9 +52,7 @@ struct Problem {
     }
 };
 
-void solve(Problem<double>& problem) {
-    naive(problem.inputs(), problem.options, problem.outputs());
-}
+void solve(Problem<double>& problem) { naive(problem.inputs(), problem.options, problem.outputs()); }
 
 // Sizes around the edges of tiles and warps, from the seed. D ≠ Dv, query and key counts differ, heads are shared.
 Sizes generated_sizes(std::uint64_t seed) {

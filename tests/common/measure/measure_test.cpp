@@ -75,8 +75,8 @@ TEST_CASE("the cost formulas of dense attention, on generated sizes") {
     const Mechanism& dense = *find_mechanism("dense");
     for (std::uint64_t seed = 1; seed <= 40; ++seed) {
         auto pick = [&](std::uint64_t what, int high) { return std::int64_t{random_integer(seed, what, 1, high)}; };
-        std::int64_t B = pick(0, 2), G = pick(1, 2), H = G * pick(2, 3), Nq = pick(3, 12), Nk = pick(4, 12), D = pick(5, 5),
-                     Dv = pick(6, 5);
+        std::int64_t B = pick(0, 2), G = pick(1, 2), H = G * pick(2, 3), Nq = pick(3, 12), Nk = pick(4, 12),
+                     D = pick(5, 5), Dv = pick(6, 5);
         Case sized;
         sized.mechanism = "dense";
         sized.params = Params::parse(seed % 2 ? R"({"causal": true})" : "{}");

@@ -36,7 +36,8 @@ TEST_CASE("random numbers are the same everywhere") {
     double sum = 0, squares = 0, largest = 0;
     constexpr int count = 100000;
     for (int i = 0; i < count; ++i) {
-        double x = random_normal(42, static_cast<std::uint64_t>(i)), u = random_uniform(42, static_cast<std::uint64_t>(i));
+        double x = random_normal(42, static_cast<std::uint64_t>(i)),
+               u = random_uniform(42, static_cast<std::uint64_t>(i));
         REQUIRE((u >= 0 && u < 1));
         sum += x, squares += x * x, largest = std::max(largest, std::abs(x));
     }
