@@ -25,6 +25,8 @@ function(attn_emulated target)
         get_filename_component(name ${source} NAME_WE)
         set(wrapper ${CMAKE_CURRENT_BINARY_DIR}/${target}/${name}.emulated.cpp)
         file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"${path}\"\n" @ONLY)
+        set_source_files_properties(${wrapper} PROPERTIES OBJECT_DEPENDS
+            "${PROJECT_SOURCE_DIR}/cmake/emulated_compile;${PROJECT_SOURCE_DIR}/cmake/emulated_assembler/as")
         list(APPEND wrappers ${wrapper})
     endforeach()
     add_library(${target} OBJECT ${wrappers})

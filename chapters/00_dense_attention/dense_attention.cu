@@ -25,9 +25,7 @@ using Strip = float[strip][tile];
 
 // Where row `row` stands at depth `depth`. The rows move in groups of four by the depth (an XOR swizzle): without it
 // the eight lanes that store the same row at eight depths would all meet in one or two of the 32 banks.
-__device__ int swizzled(int depth, int row) {
-    return row ^ (depth / 4 % 8 * 4);
-}
+__device__ int swizzled(int depth, int row) { return row ^ (depth / 4 % 8 * 4); }
 
 // Loads rows first_row … first_row + 63 of a [rows, columns] matrix, columns first_column … first_column + 31, and
 // stores them transposed. Eight neighbouring lanes read 128 neighbouring bytes. Outside of the matrix, and from

@@ -12,9 +12,7 @@ namespace {
 
 constexpr int block_threads = 256;
 
-__device__ std::int64_t thread_index() {
-    return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-}
+__device__ std::int64_t thread_index() { return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; }
 
 // [19.3-1] one thread for each score
 __global__ void score_elements(Inputs<float> in, Options options, TensorView<float, 4> scores /* [B, H, Nq, Nk] */) {

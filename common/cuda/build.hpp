@@ -4,11 +4,7 @@
 
 #include <cuda_runtime.h>
 
-#if defined(__CUDACC__)
-#define ATTN_BUILD gpu
-#else
-#define ATTN_BUILD emulated
-#endif
+#include "common/cuda/build_name.hpp"
 
 namespace attn {
 inline namespace ATTN_BUILD {

@@ -1,10 +1,12 @@
 // The memory hooks. Kernels are compiled with -fsanitize=thread, which plants a call before each load and store that
 // leaves a function; that sanitizer's runtime is not linked, the functions it would have are defined here.
+#include <cxxabi.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <typeinfo>
 
 #include "common/emulator/machine.hpp"
 
@@ -211,20 +213,14 @@ inline void volatile_hook(void* address, std::size_t bytes, Access access, const
 
 }  // namespace
 
-#define ATTN_HOOK(name, bytes, access)                             \
-    void name(void* address) {                                     \
-        hook(address, bytes, access, __builtin_return_address(0)); \
-    }
+#define ATTN_HOOK(name, bytes, access) \
+    void name(void* address) { hook(address, bytes, access, __builtin_return_address(0)); }
 // For types whose alignment is smaller than their size, such as a struct of two pointers: more than one access on a
 // GPU.
-#define ATTN_UNALIGNED_HOOK(name, bytes, access)                          \
-    void name(void* address) {                                            \
-        hook(address, bytes, access, __builtin_return_address(0), false); \
-    }
-#define ATTN_VOLATILE_HOOK(name, bytes, access)                             \
-    void name(void* address) {                                              \
-        volatile_hook(address, bytes, access, __builtin_return_address(0)); \
-    }
+#define ATTN_UNALIGNED_HOOK(name, bytes, access) \
+    void name(void* address) { hook(address, bytes, access, __builtin_return_address(0), false); }
+#define ATTN_VOLATILE_HOOK(name, bytes, access) \
+    void name(void* address) { volatile_hook(address, bytes, access, __builtin_return_address(0)); }
 #define ATTN_HOOKS(bytes)                                                          \
     ATTN_HOOK(__tsan_read##bytes, bytes, Access::load)                             \
     ATTN_HOOK(__tsan_write##bytes, bytes, Access::store)                           \
@@ -265,38 +261,24 @@ void __tsan_func_exit() {
 }
 
 // Atomic operations: checked before (before_atomic), so only done here.
-#define ATTN_ATOMIC(bits, type)                                                                 \
-    type __tsan_atomic##bits##_load(const type* a, int) {                                       \
-        return __atomic_load_n(a, __ATOMIC_SEQ_CST);                                            \
-    }                                                                                           \
-    void __tsan_atomic##bits##_store(type* a, type v, int) {                                    \
-        __atomic_store_n(a, v, __ATOMIC_SEQ_CST);                                               \
-    }                                                                                           \
-    type __tsan_atomic##bits##_exchange(type* a, type v, int) {                                 \
-        return __atomic_exchange_n(a, v, __ATOMIC_SEQ_CST);                                     \
-    }                                                                                           \
-    type __tsan_atomic##bits##_fetch_add(type* a, type v, int) {                                \
-        return __atomic_fetch_add(a, v, __ATOMIC_SEQ_CST);                                      \
-    }                                                                                           \
-    type __tsan_atomic##bits##_fetch_sub(type* a, type v, int) {                                \
-        return __atomic_fetch_sub(a, v, __ATOMIC_SEQ_CST);                                      \
-    }                                                                                           \
-    int __tsan_atomic##bits##_compare_exchange_strong(type* a, type* e, type v, int, int) {     \
-        return __atomic_compare_exchange_n(a, e, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
-    }                                                                                           \
-    int __tsan_atomic##bits##_compare_exchange_weak(type* a, type* e, type v, int, int) {       \
-        return __atomic_compare_exchange_n(a, e, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+#define ATTN_ATOMIC(bits, type)                                                                                       \
+    type __tsan_atomic##bits##_load(const type* a, int) { return __atomic_load_n(a, __ATOMIC_SEQ_CST); }              \
+    void __tsan_atomic##bits##_store(type* a, type v, int) { __atomic_store_n(a, v, __ATOMIC_SEQ_CST); }              \
+    type __tsan_atomic##bits##_exchange(type* a, type v, int) { return __atomic_exchange_n(a, v, __ATOMIC_SEQ_CST); } \
+    type __tsan_atomic##bits##_fetch_add(type* a, type v, int) { return __atomic_fetch_add(a, v, __ATOMIC_SEQ_CST); } \
+    type __tsan_atomic##bits##_fetch_sub(type* a, type v, int) { return __atomic_fetch_sub(a, v, __ATOMIC_SEQ_CST); } \
+    int __tsan_atomic##bits##_compare_exchange_strong(type* a, type* e, type v, int, int) {                           \
+        return __atomic_compare_exchange_n(a, e, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                       \
+    }                                                                                                                 \
+    int __tsan_atomic##bits##_compare_exchange_weak(type* a, type* e, type v, int, int) {                             \
+        return __atomic_compare_exchange_n(a, e, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                       \
     }
 ATTN_ATOMIC(8, std::uint8_t)
 ATTN_ATOMIC(16, std::uint16_t)
 ATTN_ATOMIC(32, std::uint32_t)
 ATTN_ATOMIC(64, std::uint64_t)
-void __tsan_atomic_thread_fence(int) {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
-void __tsan_atomic_signal_fence(int) {
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-}
+void __tsan_atomic_thread_fence(int) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+void __tsan_atomic_signal_fence(int) { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
 
 // The library functions that kernels may call: the build redirects calls from kernel objects to these
 // (cmake/emulated_compile). Larger copies of plain memory reach no other hook.
@@ -313,6 +295,13 @@ void* attn_emulated_memmove(void* to, const void* from, std::size_t bytes) {
 void* attn_emulated_memset(void* to, int value, std::size_t bytes) {
     hook(to, bytes, Access::store, __builtin_return_address(0), false);
     return std::memset(to, value, bytes);
+}
+[[noreturn]] void attn_emulated_throw(void* exception, void* type, void (*destroy)(void*)) {
+    if (Worker* worker = current) {
+        worker->running->thrown_at = __builtin_return_address(0);
+        worker->running->thrown_depth = worker->running->depth;
+    }
+    abi::__cxa_throw(exception, static_cast<std::type_info*>(type), destroy);
 }
 void attn_emulated_assert_fail(const char* assertion, const char* file, unsigned line, const char* function) {
     if (Worker* worker = current)

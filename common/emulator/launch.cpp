@@ -33,9 +33,7 @@ std::atomic<cudaError_t> last_error{cudaSuccess};
 std::map<const void*, std::size_t> dynamic_shared_limit;
 
 // A failure in a kernel stays, as on a GPU, where the context is lost.
-bool sticky(cudaError_t error) {
-    return error >= cudaErrorIllegalAddress && error <= cudaErrorLaunchFailure;
-}
+bool sticky(cudaError_t error) { return error >= cudaErrorIllegalAddress && error <= cudaErrorLaunchFailure; }
 
 int wanted_workers = 0;
 
@@ -177,18 +175,10 @@ std::string Finding::text() const {
                        block[1], block[2], thread[0], thread[1], thread[2], where);
 }
 
-const Counts& counts() {
-    return total_counts;
-}
-const std::vector<Finding>& findings() {
-    return all_findings;
-}
-void print_findings(bool wanted) {
-    print = wanted;
-}
-void use_workers(int workers) {
-    wanted_workers = workers;
-}
+const Counts& counts() { return total_counts; }
+const std::vector<Finding>& findings() { return all_findings; }
+void print_findings(bool wanted) { print = wanted; }
+void use_workers(int workers) { wanted_workers = workers; }
 void reset() {
     total_counts = {};
     all_findings.clear();
@@ -284,9 +274,7 @@ cudaError_t cudaGetLastError() {
     if (!sticky(error)) last_error = cudaSuccess;
     return error;
 }
-cudaError_t cudaPeekAtLastError() {
-    return last_error;
-}
+cudaError_t cudaPeekAtLastError() { return last_error; }
 
 #define ATTN_ERRORS(entry)                                                                                             \
     entry(cudaSuccess, "no error") entry(cudaErrorInvalidValue, "invalid argument")                                    \
@@ -309,8 +297,7 @@ cudaError_t cudaPeekAtLastError() {
 const char* cudaGetErrorName(cudaError_t error) {
     switch (error) {
 #define ATTN_ENTRY(name, text) \
-    case name:                 \
-        return #name;
+    case name: return #name;
         ATTN_ERRORS(ATTN_ENTRY)
 #undef ATTN_ENTRY
     }
@@ -319,17 +306,14 @@ const char* cudaGetErrorName(cudaError_t error) {
 const char* cudaGetErrorString(cudaError_t error) {
     switch (error) {
 #define ATTN_ENTRY(name, text) \
-    case name:                 \
-        return text;
+    case name: return text;
         ATTN_ERRORS(ATTN_ENTRY)
 #undef ATTN_ENTRY
     }
     return "unrecognized error code";
 }
 
-cudaError_t cudaDeviceSynchronize() {
-    return sticky(last_error) ? last_error.load() : cudaSuccess;
-}
+cudaError_t cudaDeviceSynchronize() { return sticky(last_error) ? last_error.load() : cudaSuccess; }
 cudaError_t cudaDeviceReset() {
     free_all_device_memory();
     last_error = cudaSuccess;
@@ -343,9 +327,7 @@ cudaError_t cudaGetDevice(int* device) {
     *device = 0;
     return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) {
-    return device == 0 ? cudaSuccess : set_error(cudaErrorInvalidDevice);
-}
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : set_error(cudaErrorInvalidDevice); }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     if (device != 0) return set_error(cudaErrorInvalidDevice);
@@ -373,35 +355,20 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     cudaDeviceProp properties;
     if (cudaError_t error = cudaGetDeviceProperties(&properties, device)) return error;
     switch (attribute) {
-        case cudaDevAttrMaxThreadsPerBlock:
-            *value = properties.maxThreadsPerBlock;
-            break;
-        case cudaDevAttrMaxSharedMemoryPerBlock:
-            *value = static_cast<int>(properties.sharedMemPerBlock);
-            break;
-        case cudaDevAttrWarpSize:
-            *value = properties.warpSize;
-            break;
-        case cudaDevAttrMultiProcessorCount:
-            *value = properties.multiProcessorCount;
-            break;
-        case cudaDevAttrMaxThreadsPerMultiProcessor:
-            *value = properties.maxThreadsPerMultiProcessor;
-            break;
-        case cudaDevAttrComputeCapabilityMajor:
-            *value = properties.major;
-            break;
-        case cudaDevAttrComputeCapabilityMinor:
-            *value = properties.minor;
-            break;
+        case cudaDevAttrMaxThreadsPerBlock: *value = properties.maxThreadsPerBlock; break;
+        case cudaDevAttrMaxSharedMemoryPerBlock: *value = static_cast<int>(properties.sharedMemPerBlock); break;
+        case cudaDevAttrWarpSize: *value = properties.warpSize; break;
+        case cudaDevAttrMultiProcessorCount: *value = properties.multiProcessorCount; break;
+        case cudaDevAttrMaxThreadsPerMultiProcessor: *value = properties.maxThreadsPerMultiProcessor; break;
+        case cudaDevAttrComputeCapabilityMajor: *value = properties.major; break;
+        case cudaDevAttrComputeCapabilityMinor: *value = properties.minor; break;
         case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
             *value = static_cast<int>(properties.sharedMemPerMultiprocessor);
             break;
         case cudaDevAttrMaxSharedMemoryPerBlockOptin:
             *value = static_cast<int>(properties.sharedMemPerBlockOptin);
             break;
-        default:
-            return set_error(cudaErrorInvalidValue);
+        default: return set_error(cudaErrorInvalidValue);
     }
     return cudaSuccess;
 }
@@ -414,12 +381,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     delete stream;
     return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
-    return cudaDeviceSynchronize();
-}
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
-    return cudaSuccess;
-}
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaDeviceSynchronize(); }
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
 cudaError_t cudaEventCreate(cudaEvent_t* event) {
     *event = new attn_emulated_event;
     return cudaSuccess;

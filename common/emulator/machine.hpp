@@ -41,6 +41,10 @@ struct Fiber {
     // Return addresses of the calls it is in: kernel code is compiled to report entry and exit of its functions.
     int depth = 0;
     const void* calls[32] = {};
+
+    // Where it threw its last exception, and how deep in calls that was.
+    const void* thrown_at = nullptr;
+    int thrown_depth = 0;
 };
 
 // ---- one launch ----------------------------------------------------------------------------------------------------
@@ -102,7 +106,7 @@ struct Worker {
     const void* barrier_address = nullptr;
     int barrier_count = 0;
     int barrier_result = 0, barrier_threads = 0;  // of the last one that opened
-    std::vector<std::uint8_t> shared_template;  // the shadow of a block's shared memory before its first access
+    std::vector<std::uint8_t> shared_template;    // the shadow of a block's shared memory before its first access
 
     ~Worker();
     void prepare();  // stacks, fibers and the shadow of shared memory, once for each OS thread

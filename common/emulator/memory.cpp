@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -66,9 +67,7 @@ void reserve_arena() {
     }
 }
 
-std::uint8_t* shadow_of(std::uintptr_t address) {
-    return arena_shadow + (address - arena_low);
-}
+std::uint8_t* shadow_of(std::uintptr_t address) { return arena_shadow + (address - arena_low); }
 
 // First fit between the live allocations, once the end of the region is reached. Until then nothing is used twice, so
 // that a freed buffer stays recognisable.
@@ -89,7 +88,9 @@ std::uintptr_t find_place(std::size_t bytes) {
         place = (entry->first + entry->second.bytes + alignment - 1) / alignment * alignment + red_zone;
         ++entry;
     }
-    return place + needed <= arena_low + arena_bytes ? place : 0;
+    if (place + needed > arena_low + arena_bytes) return 0;
+    next_address = std::max(next_address, place + needed);
+    return place;
 }
 
 // The live allocation that holds all of the bytes.
@@ -118,6 +119,8 @@ cudaError_t allocate(void** pointer, std::size_t bytes, const void* caller) {
     if (!place) return cudaErrorMemoryAllocation;
     allocations[place] = {bytes, caller, true};
     std::memset(shadow_of(place), allocated, bytes);
+    // What stood here before is forgotten: beyond the end is out of bounds, not freed.
+    std::memset(shadow_of(place) + bytes, unallocated, (alignment - bytes % alignment) % alignment + red_zone);
     bytes_held += static_cast<std::int64_t>(bytes);
     most_bytes_held = std::max(most_bytes_held, bytes_held);
     *pointer = reinterpret_cast<void*>(place);
@@ -137,12 +140,8 @@ void close_arena() {
     arena_open = false;
 }
 
-std::int64_t peak_device_bytes() {
-    return most_bytes_held;
-}
-void restart_peak_device_bytes() {
-    most_bytes_held = bytes_held;
-}
+std::int64_t peak_device_bytes() { return most_bytes_held; }
+void restart_peak_device_bytes() { most_bytes_held = bytes_held; }
 
 std::string describe_device_address(std::uintptr_t address, std::size_t access_bytes) {
     auto place = [](const Allocation& allocation) {

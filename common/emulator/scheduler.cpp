@@ -45,22 +45,14 @@ std::string place(const void* address, const Fiber& fiber) {
 
 const char* name(WarpOperation operation) {
     switch (operation) {
-        case WarpOperation::synchronize:
-            return "__syncwarp";
-        case WarpOperation::shuffle:
-            return "__shfl_*_sync";
-        case WarpOperation::ballot:
-            return "__ballot_sync";
-        case WarpOperation::any:
-            return "__any_sync";
-        case WarpOperation::all:
-            return "__all_sync";
-        case WarpOperation::match_any:
-            return "__match_any_sync";
-        case WarpOperation::match_all:
-            return "__match_all_sync";
-        default:
-            return "__reduce_*_sync";
+        case WarpOperation::synchronize: return "__syncwarp";
+        case WarpOperation::shuffle: return "__shfl_*_sync";
+        case WarpOperation::ballot: return "__ballot_sync";
+        case WarpOperation::any: return "__any_sync";
+        case WarpOperation::all: return "__all_sync";
+        case WarpOperation::match_any: return "__match_any_sync";
+        case WarpOperation::match_all: return "__match_all_sync";
+        default: return "__reduce_*_sync";
     }
 }
 
@@ -75,26 +67,14 @@ std::uint64_t reduce(WarpOperation operation, const Fiber* lanes, std::uint32_t 
         } else {
             switch (operation) {
                 case WarpOperation::add_unsigned:
-                case WarpOperation::add_signed:
-                    result = static_cast<T>(result + value);
-                    break;
+                case WarpOperation::add_signed: result = static_cast<T>(result + value); break;
                 case WarpOperation::min_unsigned:
-                case WarpOperation::min_signed:
-                    result = std::min(result, value);
-                    break;
+                case WarpOperation::min_signed: result = std::min(result, value); break;
                 case WarpOperation::max_unsigned:
-                case WarpOperation::max_signed:
-                    result = std::max(result, value);
-                    break;
-                case WarpOperation::bit_and:
-                    result = result & value;
-                    break;
-                case WarpOperation::bit_or:
-                    result = result | value;
-                    break;
-                default:
-                    result = result ^ value;
-                    break;
+                case WarpOperation::max_signed: result = std::max(result, value); break;
+                case WarpOperation::bit_and: result = result & value; break;
+                case WarpOperation::bit_or: result = result | value; break;
+                default: result = result ^ value; break;
             }
         }
         first = false;
@@ -123,21 +103,14 @@ void complete(Fiber* lanes, std::uint32_t mask, WarpOperation operation) {
         Fiber& lane = lanes[std::countr_zero(rest)];
         lane.result[0] = lane.result[1] = 0;
         switch (operation) {
-            case WarpOperation::synchronize:
-                break;
+            case WarpOperation::synchronize: break;
             case WarpOperation::shuffle:
                 lane.result[0] = lanes[lane.request.source].request.value[0];
                 lane.result[1] = lanes[lane.request.source].request.value[1];
                 break;
-            case WarpOperation::ballot:
-                lane.result[0] = ballot;
-                break;
-            case WarpOperation::any:
-                lane.result[0] = ballot != 0;
-                break;
-            case WarpOperation::all:
-                lane.result[0] = ballot == mask;
-                break;
+            case WarpOperation::ballot: lane.result[0] = ballot; break;
+            case WarpOperation::any: lane.result[0] = ballot != 0; break;
+            case WarpOperation::all: lane.result[0] = ballot == mask; break;
             case WarpOperation::match_any:
                 for (std::uint32_t other = mask; other; other &= other - 1)
                     if (lanes[std::countr_zero(other)].request.value[0] == lane.request.value[0])
@@ -147,8 +120,7 @@ void complete(Fiber* lanes, std::uint32_t mask, WarpOperation operation) {
                 lane.result[0] = equal ? mask : 0;
                 lane.result[1] = equal;
                 break;
-            default:
-                lane.result[0] = reduced;
+            default: lane.result[0] = reduced;
         }
     }
 }
@@ -169,8 +141,10 @@ void fiber_entry(context::transfer_t from) {
     } catch (...) {
         message = "The kernel threw an exception.";
     }
-    if (!message.empty())
-        worker.fail(FindingKind::exception, cudaErrorLaunchFailure, std::move(message), nullptr);
+    if (!message.empty()) {
+        worker.running->depth = worker.running->thrown_depth;
+        worker.fail(FindingKind::exception, cudaErrorLaunchFailure, std::move(message), worker.running->thrown_at);
+    }
     worker.leave();
 }
 
@@ -288,7 +262,8 @@ void Worker::run_block(std::uint64_t linear_block) {
         fiber.thread_index = {index % request.block.x, index / request.block.x % request.block.y,
                               index / request.block.x / request.block.y};
         fiber.waiting = Waiting::nothing;
-        fiber.depth = 0;
+        fiber.depth = fiber.thrown_depth = 0;
+        fiber.thrown_at = nullptr;
         fiber.context =
             context::make_fcontext(reinterpret_cast<void*>(fiber.stack_low + stack_bytes), stack_bytes, fiber_entry);
         mark_ready(index);
@@ -365,14 +340,10 @@ int block_barrier(BarrierOperation operation, int predicate) {
     worker->switch_away();
     int count = worker->barrier_result;
     switch (operation) {
-        case BarrierOperation::count:
-            return count;
-        case BarrierOperation::all:
-            return count == worker->barrier_threads;
-        case BarrierOperation::any:
-            return count != 0;
-        default:
-            return 0;
+        case BarrierOperation::count: return count;
+        case BarrierOperation::all: return count == worker->barrier_threads;
+        case BarrierOperation::any: return count != 0;
+        default: return 0;
     }
 }
 
@@ -487,9 +458,5 @@ extern "C" int attn_emulated_printf(const char* format, ...) {
     va_end(values);
     return length;
 }
-extern "C" int attn_emulated_puts(const char* line) {
-    return attn_emulated_printf("%s\n", line);
-}
-extern "C" int attn_emulated_putchar(int c) {
-    return attn_emulated_printf("%c", c);
-}
+extern "C" int attn_emulated_puts(const char* line) { return attn_emulated_printf("%s\n", line); }
+extern "C" int attn_emulated_putchar(int c) { return attn_emulated_printf("%c", c); }

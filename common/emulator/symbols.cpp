@@ -91,9 +91,7 @@ const Variables& variables() {
     return all;
 }
 
-bool is_kernel_source(const std::string& file) {
-    return file.ends_with(".cu");
-}
+bool is_kernel_source(const std::string& file) { return file.ends_with(".cu"); }
 
 // The lines that one address comes from: the innermost first, then the places that it was inlined into.
 std::vector<SourceLine> lines_of(const void* address) {
@@ -184,12 +182,8 @@ SourceLine source_line(const void* address, const std::vector<const void*>& call
     return entry->second;
 }
 
-const std::vector<Variable>& thread_local_variables() {
-    return variables().thread_local_ones;
-}
-const std::vector<Variable>& global_variables() {
-    return variables().global_ones;
-}
+const std::vector<Variable>& thread_local_variables() { return variables().thread_local_ones; }
+const std::vector<Variable>& global_variables() { return variables().global_ones; }
 
 Range thread_local_segment() {
     Range ranges[2];

@@ -33,30 +33,18 @@ void release(void* pointer, std::size_t alignment) {
 
 }  // namespace
 
-void* operator new(std::size_t bytes) {
-    return allocate(bytes, 16);
-}
-void* operator new[](std::size_t bytes) {
-    return allocate(bytes, 16);
-}
+void* operator new(std::size_t bytes) { return allocate(bytes, 16); }
+void* operator new[](std::size_t bytes) { return allocate(bytes, 16); }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
     return allocate(bytes, static_cast<std::size_t>(alignment));
 }
 void* operator new[](std::size_t bytes, std::align_val_t alignment) {
     return allocate(bytes, static_cast<std::size_t>(alignment));
 }
-void operator delete(void* pointer) noexcept {
-    release(pointer, 16);
-}
-void operator delete[](void* pointer) noexcept {
-    release(pointer, 16);
-}
-void operator delete(void* pointer, std::size_t) noexcept {
-    release(pointer, 16);
-}
-void operator delete[](void* pointer, std::size_t) noexcept {
-    release(pointer, 16);
-}
+void operator delete(void* pointer) noexcept { release(pointer, 16); }
+void operator delete[](void* pointer) noexcept { release(pointer, 16); }
+void operator delete(void* pointer, std::size_t) noexcept { release(pointer, 16); }
+void operator delete[](void* pointer, std::size_t) noexcept { release(pointer, 16); }
 void operator delete(void* pointer, std::align_val_t alignment) noexcept {
     release(pointer, static_cast<std::size_t>(alignment));
 }
@@ -72,14 +60,8 @@ void operator delete[](void* pointer, std::size_t, std::align_val_t alignment) n
 
 namespace attn {
 
-MemoryTracker::MemoryTracker() : held_before_(held) {
-    peak = held;
-}
-std::int64_t MemoryTracker::bytes_held() const {
-    return held - held_before_;
-}
-std::int64_t MemoryTracker::peak_bytes_held() const {
-    return peak - held_before_;
-}
+MemoryTracker::MemoryTracker() : held_before_(held) { peak = held; }
+std::int64_t MemoryTracker::bytes_held() const { return held - held_before_; }
+std::int64_t MemoryTracker::peak_bytes_held() const { return peak - held_before_; }
 
 }  // namespace attn

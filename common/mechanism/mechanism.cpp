@@ -13,14 +13,10 @@ std::vector<Mechanism>& all() {
 
 const char* name(Precision precision) {
     switch (precision) {
-        case Precision::float64:
-            return "float64";
-        case Precision::float32:
-            return "float32";
-        case Precision::float16:
-            return "float16";
-        default:
-            return "bfloat16";
+        case Precision::float64: return "float64";
+        case Precision::float32: return "float32";
+        case Precision::float16: return "float16";
+        default: return "bfloat16";
     }
 }
 
@@ -31,9 +27,7 @@ bool add_mechanism(Mechanism mechanism) {
     return true;
 }
 
-const std::vector<Mechanism>& mechanisms() {
-    return all();
-}
+const std::vector<Mechanism>& mechanisms() { return all(); }
 
 const Mechanism* find_mechanism(std::string_view name) {
     for (const Mechanism& mechanism : all())

@@ -183,14 +183,10 @@ Mechanism described_by() {
     };
     mechanism.run_naive = [](const Case& input_case, Precision precision) {
         switch (precision) {
-            case Precision::float64:
-                return run_naive_as<M, double>(input_case);
-            case Precision::float32:
-                return run_naive_as<M, float>(input_case);
-            case Precision::float16:
-                return run_naive_as<M, float16>(input_case);
-            default:
-                return run_naive_as<M, bfloat16>(input_case);
+            case Precision::float64: return run_naive_as<M, double>(input_case);
+            case Precision::float32: return run_naive_as<M, float>(input_case);
+            case Precision::float16: return run_naive_as<M, float16>(input_case);
+            default: return run_naive_as<M, bfloat16>(input_case);
         }
     };
     mechanism.run_cuda = [](const Case& input_case, const CudaVersion& version) {

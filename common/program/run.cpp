@@ -223,12 +223,9 @@ double element_factor(Precision precision) {
 double bound_for(const Case& input_case, Precision precision, const Array& reference) {
     if (auto tolerance = input_case.params.tolerance(name(precision))) return *tolerance;
     switch (precision) {
-        case Precision::float64:
-            return reference.dtype == DType::float64 ? 1e-10 : 2e-5;
-        case Precision::float32:
-            return 2e-5;
-        default:
-            return 2e-2;
+        case Precision::float64: return reference.dtype == DType::float64 ? 1e-10 : 2e-5;
+        case Precision::float32: return 2e-5;
+        default: return 2e-2;
     }
 }
 

@@ -188,9 +188,7 @@ Params Params::parse(std::string_view json, std::string file) {
     return Params(std::move(values), std::move(file));
 }
 
-bool Params::has(std::string_view name) const {
-    return find(values_->json, name) != nullptr;
-}
+bool Params::has(std::string_view name) const { return find(values_->json, name) != nullptr; }
 
 bool Params::boolean(std::string_view name, bool fallback) const {
     const Json* value = find(values_->json, name);
@@ -265,9 +263,7 @@ void Params::refuse_others(const std::vector<std::string>& allowed) const {
     }
 }
 
-std::string Params::json() const {
-    return values_->json.dump();
-}
+std::string Params::json() const { return values_->json.dump(); }
 
 Case parse_case_json(std::string_view text, std::string_view file) {
     Json json = parse_object(text, file);

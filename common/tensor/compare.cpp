@@ -12,25 +12,15 @@ std::vector<double> as_doubles(const Array& array) {
     std::vector<double> values(static_cast<std::size_t>(array.count()));
     auto copy = [&](const auto* data) { std::copy(data, data + values.size(), values.begin()); };
     switch (array.dtype) {
-        case DType::float32:
-            copy(array.data<float>());
-            break;
-        case DType::float64:
-            copy(array.data<double>());
-            break;
-        case DType::int32:
-            copy(array.data<std::int32_t>());
-            break;
-        case DType::int64:
-            copy(array.data<std::int64_t>());
-            break;
+        case DType::float32: copy(array.data<float>()); break;
+        case DType::float64: copy(array.data<double>()); break;
+        case DType::int32: copy(array.data<std::int32_t>()); break;
+        case DType::int64: copy(array.data<std::int64_t>()); break;
     }
     return values;
 }
 
-bool same_non_finite(double a, double b) {
-    return (std::isnan(a) && std::isnan(b)) || a == b;
-}
+bool same_non_finite(double a, double b) { return (std::isnan(a) && std::isnan(b)) || a == b; }
 
 }  // namespace
 

@@ -238,19 +238,13 @@ void read_exactly(std::ifstream& stream, std::span<std::byte> into, std::string_
 
 std::string_view kind(std::filesystem::file_type type) {
     switch (type) {
-        case std::filesystem::file_type::not_found:
-            return "no such file";
-        case std::filesystem::file_type::directory:
-            return "a folder";
-        case std::filesystem::file_type::fifo:
-            return "a fifo";
+        case std::filesystem::file_type::not_found: return "no such file";
+        case std::filesystem::file_type::directory: return "a folder";
+        case std::filesystem::file_type::fifo: return "a fifo";
         case std::filesystem::file_type::character:
-        case std::filesystem::file_type::block:
-            return "a device";
-        case std::filesystem::file_type::socket:
-            return "a socket";
-        default:
-            return "something that is no regular file";
+        case std::filesystem::file_type::block: return "a device";
+        case std::filesystem::file_type::socket: return "a socket";
+        default: return "something that is no regular file";
     }
 }
 
@@ -260,27 +254,23 @@ BadCase::BadCase(std::string_view file, std::string_view found, std::string_view
     : std::runtime_error(escaped(
           std::string(file) + ": found " + std::string(found) + ", expected " + std::string(expected), false)) {}
 
+BadCase::BadCase(const std::string& line) : std::runtime_error(escaped(line, false)) {}
+
 std::string in_quotes(std::string_view text, std::size_t longest) {
     return '"' + escaped(text.substr(0, longest), true) + (text.size() > longest ? "...\"" : "\"");
 }
 
 const char* name(DType dtype) {
     switch (dtype) {
-        case DType::float32:
-            return "float32";
-        case DType::float64:
-            return "float64";
-        case DType::int32:
-            return "int32";
-        case DType::int64:
-            return "int64";
+        case DType::float32: return "float32";
+        case DType::float64: return "float64";
+        case DType::int32: return "int32";
+        case DType::int64: return "int64";
     }
     throw std::logic_error("not a DType");
 }
 
-std::size_t size_of(DType dtype) {
-    return dtype == DType::float32 || dtype == DType::int32 ? 4 : 8;
-}
+std::size_t size_of(DType dtype) { return dtype == DType::float32 || dtype == DType::int32 ? 4 : 8; }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
     std::string result = "[";

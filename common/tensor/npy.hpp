@@ -19,7 +19,7 @@ namespace attn {
 struct BadCase : std::runtime_error {
     BadCase(std::string_view file, std::string_view found, std::string_view expected);
     /// A line that says all that in its own words.
-    explicit BadCase(const std::string& line) : std::runtime_error(line) {}
+    explicit BadCase(const std::string& line);
 };
 
 /// `text` in double quotes, printable ASCII only and shortened to `longest` bytes, so that a hostile file cannot break

@@ -6,9 +6,7 @@
 
 using Catch::Approx;
 namespace Catch {
-inline auto Contains(const std::string& text) {
-    return Matchers::ContainsSubstring(text);
-}
+inline auto Contains(const std::string& text) { return Matchers::ContainsSubstring(text); }
 }  // namespace Catch
 #else
 #include <catch2/catch.hpp>

@@ -49,22 +49,14 @@ struct alignas(4) __nv_bfloat162 {
 using nv_bfloat16 = __nv_bfloat16;
 using nv_bfloat162 = __nv_bfloat162;
 
-inline __half::__half(__nv_bfloat16 value) : __half(static_cast<float>(value)) {}
+__forceinline__ __half::__half(__nv_bfloat16 value) : __half(static_cast<float>(value)) {}
 
 // Bits, and values made of them.
 
-constexpr short __bfloat16_as_short(__nv_bfloat16 a) {
-    return static_cast<short>(__nv_bfloat16_raw(a).x);
-}
-constexpr unsigned short __bfloat16_as_ushort(__nv_bfloat16 a) {
-    return __nv_bfloat16_raw(a).x;
-}
-constexpr __nv_bfloat16 __short_as_bfloat16(short bits) {
-    return __nv_bfloat16_raw{static_cast<unsigned short>(bits)};
-}
-constexpr __nv_bfloat16 __ushort_as_bfloat16(unsigned short bits) {
-    return __nv_bfloat16_raw{bits};
-}
+constexpr short __bfloat16_as_short(__nv_bfloat16 a) { return static_cast<short>(__nv_bfloat16_raw(a).x); }
+constexpr unsigned short __bfloat16_as_ushort(__nv_bfloat16 a) { return __nv_bfloat16_raw(a).x; }
+constexpr __nv_bfloat16 __short_as_bfloat16(short bits) { return __nv_bfloat16_raw{static_cast<unsigned short>(bits)}; }
+constexpr __nv_bfloat16 __ushort_as_bfloat16(unsigned short bits) { return __nv_bfloat16_raw{bits}; }
 
 #define CUDART_INF_BF16 __ushort_as_bfloat16((unsigned short)0x7F80U)
 #define CUDART_NAN_BF16 __ushort_as_bfloat16((unsigned short)0x7FFFU)
@@ -76,71 +68,39 @@ constexpr __nv_bfloat16 __ushort_as_bfloat16(unsigned short bits) {
 
 // Conversions.
 
-inline __nv_bfloat16 __double2bfloat16(double a) {
-    return __nv_bfloat16(a);
-}
-inline __nv_bfloat16 __float2bfloat16(float a) {
-    return __nv_bfloat16(a);
-}
-inline __nv_bfloat16 __float2bfloat16_rn(float a) {
-    return __nv_bfloat16(a);
-}
-inline __nv_bfloat16 __float2bfloat16_rz(float a) {
+__forceinline__ __nv_bfloat16 __double2bfloat16(double a) { return __nv_bfloat16(a); }
+__forceinline__ __nv_bfloat16 __float2bfloat16(float a) { return __nv_bfloat16(a); }
+__forceinline__ __nv_bfloat16 __float2bfloat16_rn(float a) { return __nv_bfloat16(a); }
+__forceinline__ __nv_bfloat16 __float2bfloat16_rz(float a) {
     using namespace attn::emulator::sixteen_bit;
     return Arithmetic<__nv_bfloat16>::round<Rounding::toward_zero>(a);
 }
-inline __nv_bfloat16 __float2bfloat16_rd(float a) {
+__forceinline__ __nv_bfloat16 __float2bfloat16_rd(float a) {
     using namespace attn::emulator::sixteen_bit;
     return Arithmetic<__nv_bfloat16>::round<Rounding::down>(a);
 }
-inline __nv_bfloat16 __float2bfloat16_ru(float a) {
+__forceinline__ __nv_bfloat16 __float2bfloat16_ru(float a) {
     using namespace attn::emulator::sixteen_bit;
     return Arithmetic<__nv_bfloat16>::round<Rounding::up>(a);
 }
-inline float __bfloat162float(__nv_bfloat16 a) {
-    return a;
-}
+__forceinline__ float __bfloat162float(__nv_bfloat16 a) { return a; }
 
 // Pairs.
 
-inline __nv_bfloat162 make_bfloat162(__nv_bfloat16 x, __nv_bfloat16 y) {
-    return {x, y};
-}
-inline __nv_bfloat162 __bfloat162bfloat162(__nv_bfloat16 a) {
-    return {a, a};
-}
-inline __nv_bfloat162 __halves2bfloat162(__nv_bfloat16 low, __nv_bfloat16 high) {
-    return {low, high};
-}
-inline __nv_bfloat162 __float2bfloat162_rn(float a) {
-    return {__nv_bfloat16(a), __nv_bfloat16(a)};
-}
-inline __nv_bfloat162 __floats2bfloat162_rn(float low, float high) {
+__forceinline__ __nv_bfloat162 make_bfloat162(__nv_bfloat16 x, __nv_bfloat16 y) { return {x, y}; }
+__forceinline__ __nv_bfloat162 __bfloat162bfloat162(__nv_bfloat16 a) { return {a, a}; }
+__forceinline__ __nv_bfloat162 __halves2bfloat162(__nv_bfloat16 low, __nv_bfloat16 high) { return {low, high}; }
+__forceinline__ __nv_bfloat162 __float2bfloat162_rn(float a) { return {__nv_bfloat16(a), __nv_bfloat16(a)}; }
+__forceinline__ __nv_bfloat162 __floats2bfloat162_rn(float low, float high) {
     return {__nv_bfloat16(low), __nv_bfloat16(high)};
 }
-inline __nv_bfloat162 __float22bfloat162_rn(float2 a) {
-    return {__nv_bfloat16(a.x), __nv_bfloat16(a.y)};
-}
-inline float2 __bfloat1622float2(__nv_bfloat162 a) {
-    return {a.x, a.y};
-}
-inline __nv_bfloat16 __low2bfloat16(__nv_bfloat162 a) {
-    return a.x;
-}
-inline __nv_bfloat16 __high2bfloat16(__nv_bfloat162 a) {
-    return a.y;
-}
-inline __nv_bfloat162 __low2bfloat162(__nv_bfloat162 a) {
-    return {a.x, a.x};
-}
-inline __nv_bfloat162 __high2bfloat162(__nv_bfloat162 a) {
-    return {a.y, a.y};
-}
-inline __nv_bfloat162 __lows2bfloat162(__nv_bfloat162 a, __nv_bfloat162 b) {
-    return {a.x, b.x};
-}
-inline __nv_bfloat162 __highs2bfloat162(__nv_bfloat162 a, __nv_bfloat162 b) {
-    return {a.y, b.y};
-}
+__forceinline__ __nv_bfloat162 __float22bfloat162_rn(float2 a) { return {__nv_bfloat16(a.x), __nv_bfloat16(a.y)}; }
+__forceinline__ float2 __bfloat1622float2(__nv_bfloat162 a) { return {a.x, a.y}; }
+__forceinline__ __nv_bfloat16 __low2bfloat16(__nv_bfloat162 a) { return a.x; }
+__forceinline__ __nv_bfloat16 __high2bfloat16(__nv_bfloat162 a) { return a.y; }
+__forceinline__ __nv_bfloat162 __low2bfloat162(__nv_bfloat162 a) { return {a.x, a.x}; }
+__forceinline__ __nv_bfloat162 __high2bfloat162(__nv_bfloat162 a) { return {a.y, a.y}; }
+__forceinline__ __nv_bfloat162 __lows2bfloat162(__nv_bfloat162 a, __nv_bfloat162 b) { return {a.x, b.x}; }
+__forceinline__ __nv_bfloat162 __highs2bfloat162(__nv_bfloat162 a, __nv_bfloat162 b) { return {a.y, b.y}; }
 
 ATTN_EMULATE_SIXTEEN_BIT_TYPE(__nv_bfloat16, __bfloat162, bfloat16)

@@ -4,6 +4,8 @@
 // nothing else. The functions that a GPU approximates (hexp, hlog, hsin, …) are rounded correctly here: a GPU may
 // differ from that in the last bit. Warp shuffles, loads and atomics of these types are in cuda_runtime.h.
 //
+// __forceinline__ is for unoptimised kernels: what a call returns straight into memory passes no memory hook.
+//
 // What __half and __nv_bfloat16 have in common is written once, as templates and as the tables at the end of this file.
 #pragma once
 
@@ -73,7 +75,7 @@ struct Traits<__half> {
 
 // a + b, where an inexact sum is rounded to the neighbour whose last bit is 1. Rounding that once more, to fewer bits,
 // gives what rounding the exact sum would have given: an odd number never looks like a tie.
-inline double add_to_odd(double a, double b) {
+__forceinline__ double add_to_odd(double a, double b) {
     const double sum = a + b;
     if (!std::isfinite(sum)) return sum;
     const double b_in_sum = sum - a;
@@ -157,9 +159,7 @@ struct Arithmetic {
         : __x(attn::emulator::sixteen_bit::from_integer<attn::emulator::sixteen_bit::Traits<T>::Format>(value)) {}
 
 #define ATTN_EMULATE_ASSIGNMENT(T, Source) \
-    T& operator=(Source value) {           \
-        return *this = T(value);           \
-    }
+    T& operator=(Source value) { return *this = T(value); }
 
 #define ATTN_EMULATE_CONVERSIONS(T)                             \
     ATTN_EMULATE_CONVERSION_FROM_INTEGER(T, short)              \
@@ -227,18 +227,10 @@ using nv_half2 = __half2;
 
 // Bits, and values made of them.
 
-constexpr short __half_as_short(__half a) {
-    return static_cast<short>(__half_raw(a).x);
-}
-constexpr unsigned short __half_as_ushort(__half a) {
-    return __half_raw(a).x;
-}
-constexpr __half __short_as_half(short bits) {
-    return __half_raw{static_cast<unsigned short>(bits)};
-}
-constexpr __half __ushort_as_half(unsigned short bits) {
-    return __half_raw{bits};
-}
+constexpr short __half_as_short(__half a) { return static_cast<short>(__half_raw(a).x); }
+constexpr unsigned short __half_as_ushort(__half a) { return __half_raw(a).x; }
+constexpr __half __short_as_half(short bits) { return __half_raw{static_cast<unsigned short>(bits)}; }
+constexpr __half __ushort_as_half(unsigned short bits) { return __half_raw{bits}; }
 
 #define CUDART_INF_FP16 __ushort_as_half((unsigned short)0x7C00U)
 #define CUDART_NAN_FP16 __ushort_as_half((unsigned short)0x7FFFU)
@@ -250,83 +242,49 @@ constexpr __half __ushort_as_half(unsigned short bits) {
 
 // Conversions.
 
-inline __half __double2half(double a) {
-    return __half(a);
-}
-inline __half __float2half(float a) {
-    return __half(a);
-}
-inline __half __float2half_rn(float a) {
-    return __half(a);
-}
-inline __half __float2half_rz(float a) {
+__forceinline__ __half __double2half(double a) { return __half(a); }
+__forceinline__ __half __float2half(float a) { return __half(a); }
+__forceinline__ __half __float2half_rn(float a) { return __half(a); }
+__forceinline__ __half __float2half_rz(float a) {
     using namespace attn::emulator::sixteen_bit;
     return Arithmetic<__half>::round<Rounding::toward_zero>(a);
 }
-inline __half __float2half_rd(float a) {
+__forceinline__ __half __float2half_rd(float a) {
     using namespace attn::emulator::sixteen_bit;
     return Arithmetic<__half>::round<Rounding::down>(a);
 }
-inline __half __float2half_ru(float a) {
+__forceinline__ __half __float2half_ru(float a) {
     using namespace attn::emulator::sixteen_bit;
     return Arithmetic<__half>::round<Rounding::up>(a);
 }
-inline float __half2float(__half a) {
-    return a;
-}
+__forceinline__ float __half2float(__half a) { return a; }
 
 // Pairs.
 
-inline __half2 make_half2(__half x, __half y) {
-    return {x, y};
-}
-inline __half2 __half2half2(__half a) {
-    return {a, a};
-}
-inline __half2 __halves2half2(__half low, __half high) {
-    return {low, high};
-}
-inline __half2 __float2half2_rn(float a) {
-    return {__half(a), __half(a)};
-}
-inline __half2 __floats2half2_rn(float low, float high) {
-    return {__half(low), __half(high)};
-}
-inline __half2 __float22half2_rn(float2 a) {
-    return {__half(a.x), __half(a.y)};
-}
-inline float2 __half22float2(__half2 a) {
-    return {a.x, a.y};
-}
-inline __half __low2half(__half2 a) {
-    return a.x;
-}
-inline __half __high2half(__half2 a) {
-    return a.y;
-}
-inline __half2 __low2half2(__half2 a) {
-    return {a.x, a.x};
-}
-inline __half2 __high2half2(__half2 a) {
-    return {a.y, a.y};
-}
-inline __half2 __lows2half2(__half2 a, __half2 b) {
-    return {a.x, b.x};
-}
-inline __half2 __highs2half2(__half2 a, __half2 b) {
-    return {a.y, b.y};
-}
+__forceinline__ __half2 make_half2(__half x, __half y) { return {x, y}; }
+__forceinline__ __half2 __half2half2(__half a) { return {a, a}; }
+__forceinline__ __half2 __halves2half2(__half low, __half high) { return {low, high}; }
+__forceinline__ __half2 __float2half2_rn(float a) { return {__half(a), __half(a)}; }
+__forceinline__ __half2 __floats2half2_rn(float low, float high) { return {__half(low), __half(high)}; }
+__forceinline__ __half2 __float22half2_rn(float2 a) { return {__half(a.x), __half(a.y)}; }
+__forceinline__ float2 __half22float2(__half2 a) { return {a.x, a.y}; }
+__forceinline__ __half __low2half(__half2 a) { return a.x; }
+__forceinline__ __half __high2half(__half2 a) { return a.y; }
+__forceinline__ __half2 __low2half2(__half2 a) { return {a.x, a.x}; }
+__forceinline__ __half2 __high2half2(__half2 a) { return {a.y, a.y}; }
+__forceinline__ __half2 __lows2half2(__half2 a, __half2 b) { return {a.x, b.x}; }
+__forceinline__ __half2 __highs2half2(__half2 a, __half2 b) { return {a.y, b.y}; }
 
 // Integers: __half2int_rn(h) and __int2half_rn(i), for six types and four roundings.
 
 #define ATTN_EMULATE_TO_INTEGER(T, name, Integer, rounding) \
-    inline Integer name(T a) {                              \
+    __forceinline__ Integer name(T a) {                     \
         using namespace attn::emulator::sixteen_bit;        \
         return to_integer<Integer, Rounding::rounding>(a);  \
     }
 
 #define ATTN_EMULATE_FROM_INTEGER(T, name, Integer, rounding)                                        \
-    inline T name(Integer value) {                                                                   \
+    __forceinline__ T name(Integer value) {                                                          \
         using namespace attn::emulator::sixteen_bit;                                                 \
         return Arithmetic<T>::from_bits(from_integer<Traits<T>::Format, Rounding::rounding>(value)); \
     }
@@ -355,31 +313,25 @@ inline __half2 __highs2half2(__half2 a, __half2 b) {
 // `result` says what it computes from a, b, c of type T; A has the operations above.
 
 #define ATTN_EMULATE_UNARY(T, name, name2, result)            \
-    inline T name(T a) {                                      \
+    __forceinline__ T name(T a) {                             \
         using A = attn::emulator::sixteen_bit::Arithmetic<T>; \
         return T(result);                                     \
     }                                                         \
-    inline T##2 name2(T##2 a) {                               \
-        return {name(a.x), name(a.y)};                        \
-    }
+    __forceinline__ T##2 name2(T##2 a) { return {name(a.x), name(a.y)}; }
 
 #define ATTN_EMULATE_BINARY(T, name, name2, result)           \
-    inline T name(T a, T b) {                                 \
+    __forceinline__ T name(T a, T b) {                        \
         using A = attn::emulator::sixteen_bit::Arithmetic<T>; \
         return result;                                        \
     }                                                         \
-    inline T##2 name2(T##2 a, T##2 b) {                       \
-        return {name(a.x, b.x), name(a.y, b.y)};              \
-    }
+    __forceinline__ T##2 name2(T##2 a, T##2 b) { return {name(a.x, b.x), name(a.y, b.y)}; }
 
 #define ATTN_EMULATE_TERNARY(T, name, name2, result)          \
-    inline T name(T a, T b, T c) {                            \
+    __forceinline__ T name(T a, T b, T c) {                   \
         using A = attn::emulator::sixteen_bit::Arithmetic<T>; \
         return result;                                        \
     }                                                         \
-    inline T##2 name2(T##2 a, T##2 b, T##2 c) {               \
-        return {name(a.x, b.x, c.x), name(a.y, b.y, c.y)};    \
-    }
+    __forceinline__ T##2 name2(T##2 a, T##2 b, T##2 c) { return {name(a.x, b.x, c.x), name(a.y, b.y, c.y)}; }
 
 #define ATTN_EMULATE_ARITHMETIC(T)                                                                         \
     ATTN_EMULATE_UNARY(T, __hneg, __hneg2, A::negate(a))                                                   \
@@ -402,7 +354,7 @@ inline __half2 __highs2half2(__half2 a, __half2 b) {
     ATTN_EMULATE_TERNARY(T, __hfma_sat, __hfma2_sat, A::saturate(A::multiply_add(a, b, c)))                \
     ATTN_EMULATE_TERNARY(T, __hfma_relu, __hfma2_relu, A::relu(A::multiply_add(a, b, c)))                  \
     /* complex numbers: a·b + c */                                                                        \
-    inline T##2 __hcmadd(T##2 a, T##2 b, T##2 c) {                                                         \
+    __forceinline__ T##2 __hcmadd(T##2 a, T##2 b, T##2 c) {                                                \
         return {__hfma(__hneg(a.y), b.y, __hfma(a.x, b.x, c.x)), __hfma(a.y, b.x, __hfma(a.x, b.y, c.y))}; \
     }
 
@@ -427,126 +379,96 @@ inline __half2 __highs2half2(__half2 a, __half2 b) {
 // Of pairs: __heq2 gives 1.0 or 0.0 for each half, __heq2_mask 0xffff or 0, __hbeq2 whether both halves compare so.
 
 #define ATTN_EMULATE_COMPARISON_OF_PAIRS(T, name)                                                   \
-    inline T##2 __h##name##2(T##2 a, T##2 b) {                                                      \
+    __forceinline__ T##2 __h##name##2(T##2 a, T##2 b) {                                             \
         return {T(__h##name(a.x, b.x) ? 1.0f : 0.0f), T(__h##name(a.y, b.y) ? 1.0f : 0.0f)};        \
     }                                                                                               \
-    inline unsigned int __h##name##2_mask(T##2 a, T##2 b) {                                         \
+    __forceinline__ unsigned int __h##name##2_mask(T##2 a, T##2 b) {                                \
         return (__h##name(a.x, b.x) ? 0x0000ffffu : 0u) | (__h##name(a.y, b.y) ? 0xffff0000u : 0u); \
     }                                                                                               \
-    inline bool __hb##name##2(T##2 a, T##2 b) {                                                     \
-        return __h##name(a.x, b.x) && __h##name(a.y, b.y);                                          \
-    }
+    __forceinline__ bool __hb##name##2(T##2 a, T##2 b) { return __h##name(a.x, b.x) && __h##name(a.y, b.y); }
 
 #define ATTN_EMULATE_COMPARISON(T, name, op)                      \
-    inline bool __h##name(T a, T b) {                             \
+    __forceinline__ bool __h##name(T a, T b) {                    \
         using A = attn::emulator::sixteen_bit::Arithmetic<T>;     \
         return !A::unordered(a, b) && A::value(a) op A::value(b); \
     }                                                             \
-    inline bool __h##name##u(T a, T b) {                          \
+    __forceinline__ bool __h##name##u(T a, T b) {                 \
         using A = attn::emulator::sixteen_bit::Arithmetic<T>;     \
         return A::unordered(a, b) || A::value(a) op A::value(b);  \
     }                                                             \
     ATTN_EMULATE_COMPARISON_OF_PAIRS(T, name)                     \
     ATTN_EMULATE_COMPARISON_OF_PAIRS(T, name##u)
 
-#define ATTN_EMULATE_COMPARISONS(T)                                              \
-    ATTN_EMULATE_COMPARISON(T, eq, ==)                                           \
-    ATTN_EMULATE_COMPARISON(T, ne, !=)                                           \
-    ATTN_EMULATE_COMPARISON(T, lt, <)                                            \
-    ATTN_EMULATE_COMPARISON(T, le, <=)                                           \
-    ATTN_EMULATE_COMPARISON(T, gt, >)                                            \
-    ATTN_EMULATE_COMPARISON(T, ge, >=)                                           \
-    inline bool __hisnan(T a) {                                                  \
-        return attn::emulator::sixteen_bit::Arithmetic<T>::is_nan(a);            \
-    }                                                                            \
-    inline int __hisinf(T a) {                                                   \
-        return attn::emulator::sixteen_bit::Arithmetic<T>::is_infinite(a);       \
-    }                                                                            \
-    inline T##2 __hisnan2(T##2 a) {                                              \
-        return {T(__hisnan(a.x) ? 1.0f : 0.0f), T(__hisnan(a.y) ? 1.0f : 0.0f)}; \
-    }
+#define ATTN_EMULATE_COMPARISONS(T)                                                                          \
+    ATTN_EMULATE_COMPARISON(T, eq, ==)                                                                       \
+    ATTN_EMULATE_COMPARISON(T, ne, !=)                                                                       \
+    ATTN_EMULATE_COMPARISON(T, lt, <)                                                                        \
+    ATTN_EMULATE_COMPARISON(T, le, <=)                                                                       \
+    ATTN_EMULATE_COMPARISON(T, gt, >)                                                                        \
+    ATTN_EMULATE_COMPARISON(T, ge, >=)                                                                       \
+    __forceinline__ bool __hisnan(T a) { return attn::emulator::sixteen_bit::Arithmetic<T>::is_nan(a); }     \
+    __forceinline__ int __hisinf(T a) { return attn::emulator::sixteen_bit::Arithmetic<T>::is_infinite(a); } \
+    __forceinline__ T##2 __hisnan2(T##2 a) { return {T(__hisnan(a.x) ? 1.0f : 0.0f), T(__hisnan(a.y) ? 1.0f : 0.0f)}; }
 
 // Operators: the intrinsic of the same meaning.
 
-#define ATTN_EMULATE_OPERATOR(T, op, function)     \
-    inline T operator op(const T& a, const T& b) { \
-        return function(a, b);                     \
-    }                                              \
-    inline T& operator op##=(T& a, const T& b) {   \
-        return a = function(a, b);                 \
+#define ATTN_EMULATE_OPERATOR(T, op, function)                                       \
+    __forceinline__ T operator op(const T& a, const T& b) { return function(a, b); } \
+    __forceinline__ T& operator op##=(T& a, const T& b) { return a = function(a, b); }
+
+#define ATTN_EMULATE_STEP(T, op, function, one)                           \
+    __forceinline__ T& operator op(T& a) { return a = function(a, one); } \
+    __forceinline__ T operator op(T& a, int) {                            \
+        const T before = a;                                               \
+        a = function(a, one);                                             \
+        return before;                                                    \
     }
 
-#define ATTN_EMULATE_STEP(T, op, function, one) \
-    inline T& operator op(T& a) {               \
-        return a = function(a, one);            \
-    }                                           \
-    inline T operator op(T& a, int) {           \
-        const T before = a;                     \
-        a = function(a, one);                   \
-        return before;                          \
-    }
+#define ATTN_EMULATE_RELATION(T, op, function) \
+    __forceinline__ bool operator op(const T& a, const T& b) { return function(a, b); }
 
-#define ATTN_EMULATE_RELATION(T, op, function)        \
-    inline bool operator op(const T& a, const T& b) { \
-        return function(a, b);                        \
-    }
-
-#define ATTN_EMULATE_OPERATORS(T)             \
-    ATTN_EMULATE_OPERATOR(T, +, __hadd)       \
-    ATTN_EMULATE_OPERATOR(T, -, __hsub)       \
-    ATTN_EMULATE_OPERATOR(T, *, __hmul)       \
-    ATTN_EMULATE_OPERATOR(T, /, __hdiv)       \
-    ATTN_EMULATE_STEP(T, ++, __hadd, T(1.0f)) \
-    ATTN_EMULATE_STEP(T, --, __hsub, T(1.0f)) \
-    inline T operator+(const T& a) {          \
-        return a;                             \
-    }                                         \
-    inline T operator-(const T& a) {          \
-        return __hneg(a);                     \
-    }                                         \
-    ATTN_EMULATE_RELATION(T, ==, __heq)       \
-    ATTN_EMULATE_RELATION(T, !=, __hneu)      \
-    ATTN_EMULATE_RELATION(T, <, __hlt)        \
-    ATTN_EMULATE_RELATION(T, <=, __hle)       \
-    ATTN_EMULATE_RELATION(T, >, __hgt)        \
+#define ATTN_EMULATE_OPERATORS(T)                                 \
+    ATTN_EMULATE_OPERATOR(T, +, __hadd)                           \
+    ATTN_EMULATE_OPERATOR(T, -, __hsub)                           \
+    ATTN_EMULATE_OPERATOR(T, *, __hmul)                           \
+    ATTN_EMULATE_OPERATOR(T, /, __hdiv)                           \
+    ATTN_EMULATE_STEP(T, ++, __hadd, T(1.0f))                     \
+    ATTN_EMULATE_STEP(T, --, __hsub, T(1.0f))                     \
+    __forceinline__ T operator+(const T& a) { return a; }         \
+    __forceinline__ T operator-(const T& a) { return __hneg(a); } \
+    ATTN_EMULATE_RELATION(T, ==, __heq)                           \
+    ATTN_EMULATE_RELATION(T, !=, __hneu)                          \
+    ATTN_EMULATE_RELATION(T, <, __hlt)                            \
+    ATTN_EMULATE_RELATION(T, <=, __hle)                           \
+    ATTN_EMULATE_RELATION(T, >, __hgt)                            \
     ATTN_EMULATE_RELATION(T, >=, __hge)
 
-#define ATTN_EMULATE_OPERATORS_OF_PAIRS(T)                       \
-    ATTN_EMULATE_OPERATOR(T##2, +, __hadd2)                      \
-    ATTN_EMULATE_OPERATOR(T##2, -, __hsub2)                      \
-    ATTN_EMULATE_OPERATOR(T##2, *, __hmul2)                      \
-    ATTN_EMULATE_OPERATOR(T##2, /, __h2div)                      \
-    ATTN_EMULATE_STEP(T##2, ++, __hadd2, T##2(T(1.0f), T(1.0f))) \
-    ATTN_EMULATE_STEP(T##2, --, __hsub2, T##2(T(1.0f), T(1.0f))) \
-    inline T##2 operator+(const T##2 & a) {                      \
-        return a;                                                \
-    }                                                            \
-    inline T##2 operator-(const T##2 & a) {                      \
-        return __hneg2(a);                                       \
-    }                                                            \
-    ATTN_EMULATE_RELATION(T##2, ==, __hbeq2)                     \
-    ATTN_EMULATE_RELATION(T##2, !=, __hbneu2)                    \
-    ATTN_EMULATE_RELATION(T##2, <, __hblt2)                      \
-    ATTN_EMULATE_RELATION(T##2, <=, __hble2)                     \
-    ATTN_EMULATE_RELATION(T##2, >, __hbgt2)                      \
+#define ATTN_EMULATE_OPERATORS_OF_PAIRS(T)                                \
+    ATTN_EMULATE_OPERATOR(T##2, +, __hadd2)                               \
+    ATTN_EMULATE_OPERATOR(T##2, -, __hsub2)                               \
+    ATTN_EMULATE_OPERATOR(T##2, *, __hmul2)                               \
+    ATTN_EMULATE_OPERATOR(T##2, /, __h2div)                               \
+    ATTN_EMULATE_STEP(T##2, ++, __hadd2, T##2(T(1.0f), T(1.0f)))          \
+    ATTN_EMULATE_STEP(T##2, --, __hsub2, T##2(T(1.0f), T(1.0f)))          \
+    __forceinline__ T##2 operator+(const T##2 & a) { return a; }          \
+    __forceinline__ T##2 operator-(const T##2 & a) { return __hneg2(a); } \
+    ATTN_EMULATE_RELATION(T##2, ==, __hbeq2)                              \
+    ATTN_EMULATE_RELATION(T##2, !=, __hbneu2)                             \
+    ATTN_EMULATE_RELATION(T##2, <, __hblt2)                               \
+    ATTN_EMULATE_RELATION(T##2, <=, __hble2)                              \
+    ATTN_EMULATE_RELATION(T##2, >, __hbgt2)                               \
     ATTN_EMULATE_RELATION(T##2, >=, __hbge2)
 
 // The rest of what has one name for both types, and all of the tables.
-#define ATTN_EMULATE_SIXTEEN_BIT_TYPE(T, TO, FROM) \
-    inline float __low2float(T##2 a) {             \
-        return a.x;                                \
-    }                                              \
-    inline float __high2float(T##2 a) {            \
-        return a.y;                                \
-    }                                              \
-    inline T##2 __lowhigh2highlow(T##2 a) {        \
-        return {a.y, a.x};                         \
-    }                                              \
-    ATTN_EMULATE_INTEGERS(T, TO, FROM)             \
-    ATTN_EMULATE_ARITHMETIC(T)                     \
-    ATTN_EMULATE_MATHEMATICS(T)                    \
-    ATTN_EMULATE_COMPARISONS(T)                    \
-    ATTN_EMULATE_OPERATORS(T)                      \
+#define ATTN_EMULATE_SIXTEEN_BIT_TYPE(T, TO, FROM)                        \
+    __forceinline__ float __low2float(T##2 a) { return a.x; }             \
+    __forceinline__ float __high2float(T##2 a) { return a.y; }            \
+    __forceinline__ T##2 __lowhigh2highlow(T##2 a) { return {a.y, a.x}; } \
+    ATTN_EMULATE_INTEGERS(T, TO, FROM)                                    \
+    ATTN_EMULATE_ARITHMETIC(T)                                            \
+    ATTN_EMULATE_MATHEMATICS(T)                                           \
+    ATTN_EMULATE_COMPARISONS(T)                                           \
+    ATTN_EMULATE_OPERATORS(T)                                             \
     ATTN_EMULATE_OPERATORS_OF_PAIRS(T)
 
 ATTN_EMULATE_SIXTEEN_BIT_TYPE(__half, __half2, half)

@@ -137,7 +137,7 @@ struct KernelCall {
 }  // namespace attn::emulator
 
 template <class T>
-cudaError_t cudaMalloc(T** pointer, std::size_t bytes) {
+__forceinline__ cudaError_t cudaMalloc(T** pointer, std::size_t bytes) {
     return cudaMalloc(reinterpret_cast<void**>(pointer), bytes);
 }
 

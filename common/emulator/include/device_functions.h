@@ -18,9 +18,7 @@ inline constexpr int warpSize = 32;
 
 // ---- barriers ------------------------------------------------------------------------------------------------------
 
-__forceinline__ void __syncthreads() {
-    attn::emulator::block_barrier(attn::emulator::BarrierOperation::plain, 0);
-}
+__forceinline__ void __syncthreads() { attn::emulator::block_barrier(attn::emulator::BarrierOperation::plain, 0); }
 __forceinline__ int __syncthreads_count(int predicate) {
     return attn::emulator::block_barrier(attn::emulator::BarrierOperation::count, predicate);
 }
@@ -30,15 +28,9 @@ __forceinline__ int __syncthreads_and(int predicate) {
 __forceinline__ int __syncthreads_or(int predicate) {
     return attn::emulator::block_barrier(attn::emulator::BarrierOperation::any, predicate);
 }
-inline void __threadfence_block() {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
-inline void __threadfence() {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
-inline void __threadfence_system() {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
+inline void __threadfence_block() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+inline void __threadfence_system() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 // ---- warp intrinsics -----------------------------------------------------------------------------------------------
 
@@ -106,9 +98,7 @@ __forceinline__ int __all_sync(unsigned mask, int predicate) {
 }
 // Lanes that run at this moment. Lanes run one after the other here: the caller's own is what can be said, which is
 // one of the answers that CUDA allows.
-inline unsigned __activemask() {
-    return 1u << attn::emulator::lane();
-}
+inline unsigned __activemask() { return 1u << attn::emulator::lane(); }
 
 template <class T>
 __forceinline__ unsigned __match_any_sync(unsigned mask, T value) {
@@ -153,12 +143,6 @@ template <class T>
 inline void __stcs(T* pointer, T value) {
     *pointer = value;
 }
-inline long long clock64() {
-    return static_cast<long long>(__builtin_ia32_rdtsc());
-}
-inline std::size_t __cvta_generic_to_shared(const void* pointer) {
-    return reinterpret_cast<std::size_t>(pointer);
-}
-[[noreturn]] inline void __trap() {
-    __builtin_trap();
-}
+inline long long clock64() { return static_cast<long long>(__builtin_ia32_rdtsc()); }
+inline std::size_t __cvta_generic_to_shared(const void* pointer) { return reinterpret_cast<std::size_t>(pointer); }
+[[noreturn]] inline void __trap() { __builtin_trap(); }

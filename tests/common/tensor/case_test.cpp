@@ -112,30 +112,16 @@ TEST_CASE("case.json: what it may hold", "[case]") {
 }
 
 TEST_CASE("case.json: text that is not a JSON object is refused", "[case]") {
-    SECTION("not JSON") {
-        check_json_refused("mechanism: dense", {"parse error at line 1, column 1", "valid JSON"});
-    }
-    SECTION("empty") {
-        check_json_refused("", {"unexpected end of input", "valid JSON"});
-    }
-    SECTION("cut off") {
-        check_json_refused(R"({"mechanism": "den)", {"missing closing quote", "valid JSON"});
-    }
-    SECTION("text after the object") {
-        check_json_refused(R"({"mechanism": "dense"} {})", {"column 24"});
-    }
-    SECTION("a trailing comma") {
-        check_json_refused(R"({"mechanism": "dense",})", {"parse error", "valid JSON"});
-    }
-    SECTION("NaN is not JSON") {
-        check_json_refused(R"({"params": {"scale": NaN}})", {"parse error", "valid JSON"});
-    }
+    SECTION("not JSON") { check_json_refused("mechanism: dense", {"parse error at line 1, column 1", "valid JSON"}); }
+    SECTION("empty") { check_json_refused("", {"unexpected end of input", "valid JSON"}); }
+    SECTION("cut off") { check_json_refused(R"({"mechanism": "den)", {"missing closing quote", "valid JSON"}); }
+    SECTION("text after the object") { check_json_refused(R"({"mechanism": "dense"} {})", {"column 24"}); }
+    SECTION("a trailing comma") { check_json_refused(R"({"mechanism": "dense",})", {"parse error", "valid JSON"}); }
+    SECTION("NaN is not JSON") { check_json_refused(R"({"params": {"scale": NaN}})", {"parse error", "valid JSON"}); }
     SECTION("a number beyond double") {
         check_json_refused(R"({"params": {"scale": 1e999}})", {"number overflow", "1e999", "valid JSON"});
     }
-    SECTION("a list") {
-        check_json_refused("[1, 2]", {"found [1,2]", "a JSON object"});
-    }
+    SECTION("a list") { check_json_refused("[1, 2]", {"found [1,2]", "a JSON object"}); }
     SECTION("a NUL, which the JSON library takes for the end") {
         check_json_refused(std::string("{\"mechanism\": \"dense\"}\0{", 24), {"a NUL at byte 22", "JSON text"});
     }
@@ -143,9 +129,7 @@ TEST_CASE("case.json: text that is not a JSON object is refused", "[case]") {
         check_json_refused("{\"mechanism\": \"\xff\xfe\"}", {"ill-formed UTF-8", "valid JSON"});
         check_json_refused("{\"mechanism\": \"\xc0\xaf\"}", {"ill-formed UTF-8"});
     }
-    SECTION("half a surrogate pair") {
-        check_json_refused(R"({"mechanism": "\ud800"})", {"surrogate", "valid JSON"});
-    }
+    SECTION("half a surrogate pair") { check_json_refused(R"({"mechanism": "\ud800"})", {"surrogate", "valid JSON"}); }
     SECTION("nested without end") {
         check_json_refused(std::string(100000, '['), {"nested more than 32 deep", "less"});
         std::string objects;
@@ -230,9 +214,7 @@ TEST_CASE("params: integers", "[case]") {
     CHECK(params.integer("most", 0, unbounded) == unbounded);
 
     const auto get = [](const Params& p) { p.integer("window", 1, 64); };
-    SECTION("missing") {
-        check_value_refused("{}", get, {"no params.window", "an integer in 1...64"});
-    }
+    SECTION("missing") { check_value_refused("{}", get, {"no params.window", "an integer in 1...64"}); }
     SECTION("out of range") {
         check_value_refused(R"({"window": 0})", get, {"params.window = 0", "an integer in 1...64"});
         check_value_refused(R"({"window": 65})", get, {"params.window = 65", "an integer in 1...64"});
@@ -358,9 +340,7 @@ TEST_CASE("case: folders that are not a case are refused", "[case]") {
     const auto refused = [&](const std::filesystem::path& file, std::initializer_list<std::string> parts) {
         check_message(refusal([&] { read_case(path); }), file.string(), parts);
     };
-    SECTION("a missing folder") {
-        refused(path, {"no such folder", "the folder of a case"});
-    }
+    SECTION("a missing folder") { refused(path, {"no such folder", "the folder of a case"}); }
     SECTION("a file") {
         write_text(path, "{}");
         refused(path, {"not a folder", "the folder of a case"});

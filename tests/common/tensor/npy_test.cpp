@@ -40,9 +40,7 @@ std::string padded(std::string header, int version = 1) {
     return header + '\n';
 }
 
-Array parse(const std::string& text) {
-    return parse_npy(std::as_bytes(std::span(text)), "some/q.npy");
-}
+Array parse(const std::string& text) { return parse_npy(std::as_bytes(std::span(text)), "some/q.npy"); }
 
 template <class Action>
 std::string refusal(Action action) {
@@ -173,15 +171,9 @@ TEST_CASE("npy: what is written is read back, elements aligned to 64 bytes", "[n
 
 TEST_CASE("npy: files that are not .npy, or not whole, are refused", "[npy]") {
     const std::string valid = file_of(1, padded(header_2_3), elements_2_3);
-    SECTION("another format") {
-        check_refused("PK\x03\x04 a zip", {R"("PK\x03\x04 a")", "\\x93NUMPY"});
-    }
-    SECTION("an empty file") {
-        check_refused("", {"found 0 bytes", "complete .npy header"});
-    }
-    SECTION("truncated in the magic") {
-        check_refused(valid.substr(0, 4), {"found 4 bytes", "complete .npy header"});
-    }
+    SECTION("another format") { check_refused("PK\x03\x04 a zip", {R"("PK\x03\x04 a")", "\\x93NUMPY"}); }
+    SECTION("an empty file") { check_refused("", {"found 0 bytes", "complete .npy header"}); }
+    SECTION("truncated in the magic") { check_refused(valid.substr(0, 4), {"found 4 bytes", "complete .npy header"}); }
     SECTION("truncated before the header length") {
         check_refused(valid.substr(0, 9), {"found 9 bytes", "complete .npy header"});
     }
@@ -197,9 +189,7 @@ TEST_CASE("npy: files that are not .npy, or not whole, are refused", "[npy]") {
     SECTION("version 4") {
         check_refused(file_of(4, padded(header_2_3, 4), elements_2_3), {"version 4.0", "1.0, 2.0 or 3.0"});
     }
-    SECTION("version 0") {
-        check_refused(file_of(0, padded(header_2_3), elements_2_3), {"version 0.0"});
-    }
+    SECTION("version 0") { check_refused(file_of(0, padded(header_2_3), elements_2_3), {"version 0.0"}); }
     SECTION("version 1.1") {
         std::string text = valid;
         text[7] = '\x01';
@@ -228,9 +218,7 @@ TEST_CASE("npy: dtypes and orders that are not used here are refused", "[npy]") 
                                  {"descr \"" + std::string(type) + "\"", "'<f4', '<f8', '<i4' or '<i8'"});
         }
     }
-    SECTION("an object array") {
-        check_header_refused(with_type("'|O'"), {"descr \"|O\" (Python objects)", "'<f4'"});
-    }
+    SECTION("an object array") { check_header_refused(with_type("'|O'"), {"descr \"|O\" (Python objects)", "'<f4'"}); }
     SECTION("a structured dtype") {
         check_header_refused(with_type("[('a', '<f4'), ('b', '<f4')]"), {"[('a', '<f4')", "'<f4', '<f8', '<i4'"});
     }
@@ -247,18 +235,14 @@ TEST_CASE("npy: shapes that cannot be are refused before memory is taken", "[npy
     const auto with_shape = [](const std::string& shape) {
         return "{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + ", }";
     };
-    SECTION("a scalar") {
-        check_header_refused(with_shape("()"), {"the shape []", "1 to 6 dimensions"});
-    }
+    SECTION("a scalar") { check_header_refused(with_shape("()"), {"the shape []", "1 to 6 dimensions"}); }
     SECTION("seven dimensions") {
         check_header_refused(with_shape("(1, 1, 1, 1, 1, 1, 6)"), {"more than 6", "1 to 6 dimensions"});
     }
     SECTION("a dimension of 0") {
         check_header_refused(with_shape("(2, 0)"), {"the shape [2, 0]", "every dimension is at least 1"});
     }
-    SECTION("a negative dimension") {
-        check_header_refused(with_shape("(2, -3)"), {"\"-3)", "decimal digits"});
-    }
+    SECTION("a negative dimension") { check_header_refused(with_shape("(2, -3)"), {"\"-3)", "decimal digits"}); }
     SECTION("more elements than the file holds") {
         check_header_refused(with_shape("(1000000, 1000000)"), {"24 bytes", "float32 [1000000, 1000000]"});
     }
@@ -301,15 +285,9 @@ TEST_CASE("npy: headers that are not exactly that dict are refused", "[npy]") {
         check_header_refused("{'descr': '<f4', 'fortran_order': False, }", {"without 'shape'"});
         check_header_refused("{}", {"without 'descr'"});
     }
-    SECTION("no dict") {
-        check_header_refused("[1, 2]", {"\"[1, 2]", "\"{\""});
-    }
-    SECTION("nothing") {
-        check_header_refused("", {"at byte", "\"{\""});
-    }
-    SECTION("an empty header") {
-        check_refused(file_of(1, "", elements_2_3), {"the end at byte 0", "\"{\""});
-    }
+    SECTION("no dict") { check_header_refused("[1, 2]", {"\"[1, 2]", "\"{\""}); }
+    SECTION("nothing") { check_header_refused("", {"at byte", "\"{\""}); }
+    SECTION("an empty header") { check_refused(file_of(1, "", elements_2_3), {"the end at byte 0", "\"{\""}); }
     SECTION("an unclosed string") {
         check_header_refused("{'descr': '<f4", {"a closing quote"});
         check_header_refused("{'descr", {"a closing quote"});
@@ -338,20 +316,14 @@ TEST_CASE("npy: what is not a readable regular file is refused", "[npy]") {
     const auto refused = [&](const std::filesystem::path& path, std::initializer_list<std::string> parts) {
         check_message(refusal([&] { read_npy(path); }), path.string(), parts);
     };
-    SECTION("missing") {
-        refused(folder.path / "k.npy", {"no such file", "a .npy file"});
-    }
-    SECTION("a folder") {
-        refused(folder.path, {"a folder", "a .npy file"});
-    }
+    SECTION("missing") { refused(folder.path / "k.npy", {"no such file", "a .npy file"}); }
+    SECTION("a folder") { refused(folder.path, {"a folder", "a .npy file"}); }
     SECTION("a fifo, without waiting for a writer") {
         const auto path = folder.path / "fifo.npy";
         REQUIRE(mkfifo(path.c_str(), 0600) == 0);
         refused(path, {"a fifo", "a .npy file"});
     }
-    SECTION("a device") {
-        refused("/dev/zero", {"a device", "a .npy file"});
-    }
+    SECTION("a device") { refused("/dev/zero", {"a device", "a .npy file"}); }
     SECTION("a symbolic link to nothing") {
         std::filesystem::create_symlink("nowhere", folder.path / "k.npy");
         refused(folder.path / "k.npy", {"no such file"});
