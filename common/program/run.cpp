@@ -1,5 +1,6 @@
 // attn run CASE: computes a mechanism on a case, in a child process, and holds the outputs against expected/.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -13,6 +13,7 @@
 #include "common/measure/exponent.hpp"
 #include "common/mechanism/mechanism.hpp"
 #include "common/program/program.hpp"
+#include "common/program/progress.hpp"
 #include "common/tensor/compare.hpp"
 
 namespace attn {
@@ -174,9 +175,8 @@ int table_verb() {
         "formulas\n"
         "equal the counts. kernel error: relative, of the CUDA kernel run by the emulator at n = {}, against double.\n",
         book["notation"].value_or(std::string()), kernel_size);
-    fmt::print(
-        "\nNext: read chapters/00_dense_attention/README.md and follow it with ./attn trace dense\n"
-        "Then: the first exercise, chapters/00_dense_attention/exercises/row_maximum.cu\n");
+    fmt::print("\n");
+    print_progress();
     return as_predicted ? exit_ok : exit_outside_bound;
 }
 

@@ -1,5 +1,6 @@
 // attn trace MECHANISM: a small example, step by step.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "common/mechanism/mechanism.hpp"
 #include "common/program/program.hpp"
