@@ -1,4 +1,8 @@
 # Libraries: the system's, or where it has none a pinned download (not tried on every system).
+if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU" OR NOT CMAKE_SYSTEM_NAME STREQUAL "Linux")
+    message(FATAL_ERROR "attn: the emulator needs GCC on Linux (its memory hooks and ELF objects); found "
+                        "${CMAKE_CXX_COMPILER_ID} on ${CMAKE_SYSTEM_NAME}. With GCC installed: CXX=g++ cmake …")
+endif()
 include(FetchContent)
 find_package(Threads REQUIRED)
 

@@ -13,14 +13,20 @@ else()
     target_sources(attn_catch INTERFACE $<TARGET_OBJECTS:attn_catch_main>)
 endif()
 
-# attn_test(NAME SOURCES test.cpp … [KERNELS file.cu …] [CHAPTERS] [NO_GPU]): a Catch2 program NAME with the emulated
-# kernels.
+# attn_test(NAME SOURCES test.cpp … [KERNELS file.cu …] [CHAPTERS] [NO_GPU] [ON_REQUEST]): a Catch2 program NAME with the emulated
+# kernels. ON_REQUEST: neither in "all" nor a test of CTest.
 # With ATTN_CUDA and kernels, unless NO_GPU, also NAME_cuda, the same tests on what nvcc compiled, labelled "cuda"; where no GPU
 # answers it reports "not run: no GPU" (exit status 77, which CTest shows as skipped).
 function(attn_test name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "CHAPTERS;NO_GPU" "" "SOURCES;KERNELS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "CHAPTERS;NO_GPU;ON_REQUEST" "" "SOURCES;KERNELS")
     if(arg_KERNELS)
         attn_kernels(${name}_kernels ${arg_KERNELS})
+    endif()
+    if(arg_ON_REQUEST)
+        set_target_properties(${name}_kernels_emulated PROPERTIES EXCLUDE_FROM_ALL ON)
+        if(ATTN_CUDA)
+            set_target_properties(${name}_kernels_gpu PROPERTIES EXCLUDE_FROM_ALL ON)
+        endif()
     endif()
     set(builds emulated)
     if(ATTN_CUDA AND NOT arg_NO_GPU AND (arg_KERNELS OR arg_CHAPTERS))
@@ -52,6 +58,10 @@ function(attn_test name)
             else()
                 attn_link_chapters(${target} EMULATED)
             endif()
+        endif()
+        if(arg_ON_REQUEST)
+            set_target_properties(${target} PROPERTIES EXCLUDE_FROM_ALL ON)
+            continue()
         endif()
         add_test(NAME ${target} COMMAND ${target})
         if(build STREQUAL "gpu")

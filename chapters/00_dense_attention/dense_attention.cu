@@ -4,6 +4,8 @@
 // Both products are tiled: a block of 256 threads makes a tile of 64 × 64 results, four by four in the registers of
 // each thread, from strips of 32 that all of its threads share. A number that is loaded is used 64 times; stage 1 used
 // it once. The softmax takes a warp for each row.
+//
+// Also missing on the way to a fast kernel: loading the next strip while this one is multiplied, and tensor cores.
 #include "chapters/00_dense_attention/dense_attention_backward.cuh"
 #include "common/cuda/launch.hpp"
 #include "common/cuda/on_device.hpp"
@@ -24,38 +26,50 @@ constexpr int warps_per_block = 8;  // softmax: rows of one block
 using Strip = float[strip][tile];
 
 // Where row `row` stands at depth `depth`. The rows move in groups of four by the depth (an XOR swizzle): without it
-// the eight lanes that store the same row at eight depths would all meet in one or two of the 32 banks.
+// the eight lanes that store the same row at eight depths would all meet in one of the 32 banks.
 __device__ int swizzled(int depth, int row) { return row ^ (depth / 4 % 8 * 4); }
 
+// Four elements of a row, 0 from `end` on, where `end` need not be a multiple of 4.
+template <bool Aligned>
+__device__ float4 load_four_before(const float* row, int column, int end) {
+    return column + 4 <= end ? load_four<Aligned>(row, column, end) : load_four<false>(row, column, end);
+}
+
 // Loads rows first_row … first_row + 63 of a [rows, columns] matrix, columns first_column … first_column + 31, and
-// stores them transposed. Eight neighbouring lanes read 128 neighbouring bytes. Outside of the matrix, and from
-// `limit(row)` on, it is 0.
+// stores them transposed. Eight neighbouring lanes read 128 neighbouring bytes. 0 outside of the matrix and from column
+// `limit(row)` on: what lies there need not have been written.
 template <bool Aligned, class Limit>
 __device__ void load_transposed(Strip& to, const float* matrix, int rows, int columns, int first_row, int first_column,
                                 Limit limit) {
-    for (int part = 0; part < tile * strip / 4 / block_threads; ++part) {
+    constexpr int parts = tile * strip / 4 / block_threads;
+    float4 four[parts];
+#pragma unroll
+    for (int part = 0; part < parts; ++part) {  // all loads before the first store, so that they wait together
+        const int position = static_cast<int>(threadIdx.x) + part * block_threads;
+        const int row = first_row + position / (strip / 4), depth = position % (strip / 4) * 4;
+        four[part] = make_float4(0, 0, 0, 0);
+        if (row < rows)
+            four[part] =
+                load_four_before<Aligned>(matrix + std::int64_t{row} * columns, first_column + depth, limit(row));
+    }
+#pragma unroll
+    for (int part = 0; part < parts; ++part) {
         const int position = static_cast<int>(threadIdx.x) + part * block_threads;
         const int row = position / (strip / 4), depth = position % (strip / 4) * 4;
-        float4 four = make_float4(0, 0, 0, 0);
-        if (first_row + row < rows) {
-            const int end = limit(first_row + row);  // what lies beyond was never written
-            const float* start = matrix + std::int64_t{first_row + row} * columns;
-            four = first_column + depth + 4 <= end ? load_four<Aligned>(start, first_column + depth, end)
-                                                   : load_four<false>(start, first_column + depth, end);
-        }
         const int place = swizzled(depth, row);
-        to[depth + 0][place] = four.x;
-        to[depth + 1][place] = four.y;
-        to[depth + 2][place] = four.z;
-        to[depth + 3][place] = four.w;
+        to[depth + 0][place] = four[part].x;
+        to[depth + 1][place] = four[part].y;
+        to[depth + 2][place] = four[part].z;
+        to[depth + 3][place] = four[part].w;
     }
 }
 
-// sums(r, c) += a(depth, 4 · group_a + r) · b(depth, 4 · group_b + c), for the depths of one strip.
+// The results of one thread.
 struct Sums {
     float at[per_thread][per_thread] = {};
 };
 
+// sums(r, c) += a(r) · b(c): what one depth adds.
 __device__ void add_outer_product(Sums& sums, const float4& a, const float4& b) {
     const float rows[per_thread] = {a.x, a.y, a.z, a.w}, columns[per_thread] = {b.x, b.y, b.z, b.w};
 #pragma unroll
@@ -110,7 +124,7 @@ __global__ void __launch_bounds__(block_threads)
     }
 }
 
-// [19.3-2] … [19.3-4] a warp for each row; neighbouring lanes take neighbouring keys
+// [19.3-2] [19.3-3] [19.3-4] a warp for each row; neighbouring lanes take neighbouring keys
 __global__ void __launch_bounds__(warps_per_block * 32)
     softmax_warps(Sizes size, Options options, TensorView<float, 4> scores, TensorView<float, 3> log_sum_exp) {
     const int lane = threadIdx.x % 32;
@@ -133,7 +147,7 @@ __global__ void __launch_bounds__(warps_per_block * 32)
 template <bool Aligned>
 __global__ void __launch_bounds__(block_threads)
     output_tiles(Inputs<float> in, Options options, TensorView<const float, 4> weights, TensorView<float, 4> out) {
-    __shared__ __align__(16) Strip queries, values;
+    __shared__ __align__(16) Strip strip_of_weights, values;
     const Sizes size = in.sizes();
     const int tiles_of_values = (size.Dv + tile - 1) / tile, tiles_of_queries = (size.Nq + tile - 1) / tile;
     const int first_value = static_cast<int>(blockIdx.x) % tiles_of_values * tile;
@@ -151,9 +165,9 @@ __global__ void __launch_bounds__(block_threads)
     Sums sums;
     for (int first = 0; first < seen_by_any; first += strip) {
         if (size.Nk % 4 == 0)
-            load_transposed<true>(queries, p, size.Nq, size.Nk, first_query, first, visible_keys);
+            load_transposed<true>(strip_of_weights, p, size.Nq, size.Nk, first_query, first, visible_keys);
         else
-            load_transposed<false>(queries, p, size.Nq, size.Nk, first_query, first, visible_keys);
+            load_transposed<false>(strip_of_weights, p, size.Nq, size.Nk, first_query, first, visible_keys);
         for (int part = 0; part < tile * strip / 4 / block_threads; ++part) {
             const int position = static_cast<int>(threadIdx.x) + part * block_threads;
             const int depth = position / (tile / 4), place = position % (tile / 4) * 4;
@@ -166,12 +180,13 @@ __global__ void __launch_bounds__(block_threads)
         if (first + strip <= seen_by_all) {
 #pragma unroll 8
             for (int depth = 0; depth < strip; ++depth)
-                add_outer_product(sums, *reinterpret_cast<const float4*>(&queries[depth][swizzled(depth, row)]),
+                add_outer_product(sums,
+                                  *reinterpret_cast<const float4*>(&strip_of_weights[depth][swizzled(depth, row)]),
                                   *reinterpret_cast<const float4*>(&values[depth][column]));
         } else {
             // Some rows do not see some of these keys. A weight of 0 is not enough: 0 · NaN is NaN.
             for (int depth = 0; depth < strip; ++depth) {
-                const float4 a = *reinterpret_cast<const float4*>(&queries[depth][swizzled(depth, row)]);
+                const float4 a = *reinterpret_cast<const float4*>(&strip_of_weights[depth][swizzled(depth, row)]);
                 const float4 c = *reinterpret_cast<const float4*>(&values[depth][column]);
                 const float rows[per_thread] = {a.x, a.y, a.z, a.w}, columns[per_thread] = {c.x, c.y, c.z, c.w};
 #pragma unroll

@@ -105,12 +105,13 @@ void naive_backward(const Inputs<T>& in, const Options& options, const Outputs<T
                         dot += static_cast<Sum>(q(b, h, i, d)) * static_cast<Sum>(k(b, g, j, d));
                     for (int d = 0; d < size.Dv; ++d)
                         d_weight += static_cast<Sum>(d_out(b, h, i, d)) * static_cast<Sum>(v(b, g, j, d));
-                    // [19.3-7] gradient of the score
+                    // [19.3-7] gradient of the score, and through the scale that of the product q·k
                     const Sum weight = exp(scale * dot - static_cast<Sum>(out.log_sum_exp(b, h, i)));
-                    const Sum d_score = scale * (weight * (d_weight - correction));
+                    const Sum d_score = weight * (d_weight - correction);
+                    const Sum d_dot = scale * d_score;
                     for (int d = 0; d < size.D; ++d) {
-                        d_q(b, h, i, d) += d_score * static_cast<Sum>(k(b, g, j, d));
-                        d_k(b, g, j, d) += d_score * static_cast<Sum>(q(b, h, i, d));
+                        d_q(b, h, i, d) += d_dot * static_cast<Sum>(k(b, g, j, d));
+                        d_k(b, g, j, d) += d_dot * static_cast<Sum>(q(b, h, i, d));
                     }
                     for (int d = 0; d < size.Dv; ++d) d_v(b, g, j, d) += weight * static_cast<Sum>(d_out(b, h, i, d));
                 }

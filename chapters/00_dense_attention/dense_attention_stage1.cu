@@ -1,8 +1,9 @@
 // Dense attention on the GPU, stage 1: the formula as three kernels, one thread for each element of a result.
 //
-// The n × n matrix of scores goes to device memory and comes back twice: the book's O(n²), visible in the bytes that
-// `attn run` and the table report. Neighbouring threads of the first kernel read rows of k that are D floats apart, so
-// that each 32-byte sector is fetched for 4 bytes: stage 2 mends both the reading and the reuse.
+// The n × n matrix of scores goes to device memory and is read from there again and again: the book's O(n²), visible in
+// the bytes that `attn run` reports. Neighbouring threads of the first kernel read rows of k that are D floats apart,
+// so that each load of a warp touches 32 sectors of 32 bytes where 4 would do, and leaves it to the cache to keep them
+// for the next seven steps. Stage 2 mends both the reading and the reuse.
 #include "chapters/00_dense_attention/dense_attention_backward.cuh"
 #include "common/cuda/launch.hpp"
 #include "common/cuda/on_device.hpp"
@@ -28,7 +29,7 @@ __global__ void score_elements(Inputs<float> in, Options options, TensorView<flo
     scores(b, h, i, j) = static_cast<float>(options.scale) * dot;
 }
 
-// [19.3-2] … [19.3-4] one thread for each row
+// [19.3-2] [19.3-3] [19.3-4] one thread for each row
 __global__ void softmax_rows(Sizes size, Options options, TensorView<float, 4> scores,
                              TensorView<float, 3> log_sum_exp) {
     const std::int64_t index = thread_index();

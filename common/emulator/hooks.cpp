@@ -139,9 +139,9 @@ void check_access(Worker& worker, std::uintptr_t address, std::size_t bytes, Acc
     if (address - reinterpret_cast<std::uintptr_t>(request.arguments) < request.argument_bytes) return;
     if (must_be_aligned && std::has_single_bit(bytes) && bytes <= 16 && address % bytes != 0)
         worker.fail(FindingKind::misaligned, cudaErrorMisalignedAddress,
-                    fmt::format("The kernel {} {} bytes at an address that is not a multiple of {}. A {}-byte access "
-                                "needs a row start and an index that are multiples of {} elements.",
-                                verb(access), bytes, bytes, bytes, bytes / 4),
+                    fmt::format("The kernel {} {} bytes at an address that is not a multiple of {}. Where does the row "
+                                "start, and is its length a multiple of {} bytes?",
+                                verb(access), bytes, bytes, bytes),
                     instruction);
 
     if (address - arena_low < arena_bytes) {
@@ -295,6 +295,12 @@ void* attn_emulated_memmove(void* to, const void* from, std::size_t bytes) {
 void* attn_emulated_memset(void* to, int value, std::size_t bytes) {
     hook(to, bytes, Access::store, __builtin_return_address(0), false);
     return std::memset(to, value, bytes);
+}
+[[noreturn]] void attn_emulated_trap() {
+    if (Worker* worker = current)
+        worker->fail(attn::emulator::FindingKind::assertion, cudaErrorLaunchFailure, "The kernel called __trap().",
+                     __builtin_return_address(0));
+    std::abort();
 }
 [[noreturn]] void attn_emulated_throw(void* exception, void* type, void (*destroy)(void*)) {
     if (Worker* worker = current) {

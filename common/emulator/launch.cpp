@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
@@ -25,21 +26,20 @@ constexpr std::size_t largest_dynamic_shared = 163 << 10;
 constexpr dim3 largest_grid{0x7fffffff, 65535, 65535};
 constexpr dim3 largest_block{1024, 1024, 64};
 
-std::mutex launch_mutex;
 Counts total_counts;
 std::vector<Finding> all_findings;
 bool print = true;
 std::atomic<cudaError_t> last_error{cudaSuccess};
 std::map<const void*, std::size_t> dynamic_shared_limit;
 
-// A failure in a kernel stays, as on a GPU, where the context is lost.
-bool sticky(cudaError_t error) { return error >= cudaErrorIllegalAddress && error <= cudaErrorLaunchFailure; }
-
 int wanted_workers = 0;
+
+// More would not help: each has the stacks of a whole block, whose guard pages the operating system counts.
+constexpr int most_workers = 16;
 
 int worker_count() {
     int cores = static_cast<int>(std::thread::hardware_concurrency());
-    return wanted_workers > 0 ? wanted_workers : std::max(1, cores);
+    return std::clamp(wanted_workers > 0 ? wanted_workers : cores, 1, most_workers);
 }
 
 void finish(Launch& launch, std::uint64_t block) {
@@ -95,15 +95,6 @@ class Pool {
         return used;
     }
 
-    ~Pool() {
-        {
-            std::lock_guard lock(mutex_);
-            stopping_ = true;
-        }
-        work_.notify_all();
-        for (auto& helper : helpers_) helper->thread.join();
-    }
-
   private:
     struct Helper {
         Worker worker;
@@ -116,8 +107,7 @@ class Pool {
         helper.thread = std::thread([this, &helper] {
             std::unique_lock lock(mutex_);
             while (true) {
-                work_.wait(lock, [&] { return stopping_ || helper.launch; });
-                if (stopping_) return;
+                work_.wait(lock, [&] { return helper.launch != nullptr; });
                 lock.unlock();
                 run_blocks(helper.worker, *helper.launch);
                 lock.lock();
@@ -131,7 +121,6 @@ class Pool {
     std::condition_variable work_, done_;
     std::vector<std::unique_ptr<Helper>> helpers_;
     int busy_ = 0;
-    bool stopping_ = false;
 };
 
 bool within(dim3 extent, dim3 limit) {
@@ -145,6 +134,10 @@ cudaError_t refuse(cudaError_t error, const std::string& why, const void* kernel
 }
 
 }  // namespace
+
+std::mutex device_mutex;
+
+bool sticky(cudaError_t error) { return error >= cudaErrorIllegalAddress && error <= cudaErrorLaunchFailure; }
 
 Launch::Launch(const LaunchRequest* launch_request)
     : request(launch_request),
@@ -193,14 +186,14 @@ cudaError_t set_error(cudaError_t error) {
 cudaError_t set_function_attribute(const void* function, cudaFuncAttribute attribute, int value) {
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
     if (value < 0 || static_cast<std::size_t>(value) > largest_dynamic_shared) return set_error(cudaErrorInvalidValue);
-    std::lock_guard lock(launch_mutex);
+    std::lock_guard lock(device_mutex);
     dynamic_shared_limit[function] = static_cast<std::size_t>(value);
     return cudaSuccess;
 }
 
 cudaError_t launch(const LaunchRequest& request) {
     if (sticky(last_error)) return last_error;
-    std::lock_guard lock(launch_mutex);
+    std::lock_guard lock(device_mutex);
     const dim3 &grid = request.grid, &block = request.block;
     std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
     if (!within(grid, largest_grid))

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -115,6 +116,7 @@ struct Worker {
     void switch_away();  // to the next ready fiber, or to main
     void release_barrier_if_complete();
     [[noreturn]] void leave();  // the running fiber is done
+    bool complete_collective(Fiber& member);
     [[noreturn]] void fail(FindingKind kind, cudaError_t error, std::string message, const void* address);
     void wait_for_lower_blocks();
 
@@ -122,7 +124,8 @@ struct Worker {
     friend void fiber_entry(boost::context::detail::transfer_t);
     void jump(Fiber& to);
     Fiber* next_ready();
-    void fail_stuck();
+    [[noreturn]] void fail_at(Fiber& fiber, FindingKind kind, std::string message);
+    [[noreturn]] void fail_stuck();
 };
 
 // Set while a kernel's code runs on this OS thread, null otherwise.
@@ -176,7 +179,11 @@ void check_access(Worker& worker, std::uintptr_t address, std::size_t bytes, Acc
 
 // ---- launches (launch.cpp) -----------------------------------------------------------------------------------------
 
+// Held during launches, copies and allocations: one thing at a time happens on the device.
+extern std::mutex device_mutex;
 cudaError_t launch(const LaunchRequest& request);
+// A failure in a kernel stays, as on a GPU, where the context is lost.
+bool sticky(cudaError_t error);
 cudaError_t set_error(cudaError_t error);  // remembers it for cudaGetLastError and returns it
 
 }  // namespace attn::emulator

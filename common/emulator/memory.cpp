@@ -28,7 +28,6 @@ struct Allocation {
     bool live;
 };
 
-std::mutex memory_mutex;
 std::map<std::uintptr_t, Allocation> allocations;  // by address, freed ones too until their place is needed
 std::uintptr_t next_address = 0;
 std::int64_t bytes_held = 0, most_bytes_held = 0;
@@ -107,7 +106,7 @@ bool in_arena(const void* pointer) {
 }
 
 cudaError_t allocate(void** pointer, std::size_t bytes, const void* caller) {
-    std::lock_guard lock(memory_mutex);
+    std::lock_guard lock(device_mutex);
     if (!pointer) return cudaErrorInvalidValue;
     if (!arena_low) reserve_arena();
     if (bytes == 0) {
@@ -173,7 +172,7 @@ cudaError_t copy_from_symbol(void* to, const void* symbol, std::size_t symbol_by
 }
 
 void free_all_device_memory() {
-    std::lock_guard lock(memory_mutex);
+    std::lock_guard lock(device_mutex);
     for (auto& [address, allocation] : allocations)
         if (allocation.live) std::memset(shadow_of(address), freed, allocation.bytes), allocation.live = false;
     bytes_held = 0;
@@ -184,14 +183,14 @@ void free_all_device_memory() {
 using namespace attn::emulator;
 
 cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
-    if (cudaError_t error = cudaPeekAtLastError(); error >= cudaErrorIllegalAddress) return error;
+    if (cudaError_t error = cudaPeekAtLastError(); sticky(error)) return error;
     cudaError_t error = allocate(pointer, bytes, __builtin_return_address(0));
     return error == cudaSuccess ? error : set_error(error);
 }
 
 cudaError_t cudaFree(void* pointer) {
     if (!pointer) return cudaSuccess;
-    std::lock_guard lock(memory_mutex);
+    std::lock_guard lock(device_mutex);
     auto entry = allocations.find(reinterpret_cast<std::uintptr_t>(pointer));
     if (entry == allocations.end() || !entry->second.live) return set_error(cudaErrorInvalidValue);
     entry->second.live = false;
@@ -211,9 +210,9 @@ cudaError_t cudaFreeHost(void* pointer) {
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
-    if (cudaError_t error = cudaPeekAtLastError(); error >= cudaErrorIllegalAddress) return error;
+    if (cudaError_t error = cudaPeekAtLastError(); sticky(error)) return error;
     if (bytes == 0) return cudaSuccess;
-    std::lock_guard lock(memory_mutex);
+    std::lock_guard lock(device_mutex);
     if (kind == cudaMemcpyDefault) {
         kind = in_arena(to) ? (in_arena(from) ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice)
                             : (in_arena(from) ? cudaMemcpyDeviceToHost : cudaMemcpyHostToHost);
@@ -237,9 +236,9 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
 }
 
 cudaError_t cudaMemset(void* pointer, int value, std::size_t bytes) {
-    if (cudaError_t error = cudaPeekAtLastError(); error >= cudaErrorIllegalAddress) return error;
+    if (cudaError_t error = cudaPeekAtLastError(); sticky(error)) return error;
     if (bytes == 0) return cudaSuccess;
-    std::lock_guard lock(memory_mutex);
+    std::lock_guard lock(device_mutex);
     if (!inside_allocation(pointer, bytes)) return set_error(cudaErrorInvalidValue);
     open_arena();
     std::memset(pointer, value, bytes);
@@ -253,7 +252,7 @@ cudaError_t cudaMemsetAsync(void* pointer, int value, std::size_t bytes, cudaStr
 }
 
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
-    std::lock_guard lock(memory_mutex);
+    std::lock_guard lock(device_mutex);
     *total = arena_bytes;
     *free = arena_bytes - static_cast<std::size_t>(bytes_held);
     return cudaSuccess;

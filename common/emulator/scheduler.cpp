@@ -7,6 +7,7 @@
 #include <cstdarg>
 #include <cstring>
 #include <limits>
+#include <thread>
 
 #include "common/emulator/machine.hpp"
 
@@ -21,9 +22,9 @@ constinit thread_local AttnPlainIndex attn_block_extent asm("blockDim") = {};
 constinit thread_local AttnPlainIndex attn_grid_extent asm("gridDim") = {};
 
 // The storage of `extern __shared__` arrays, whatever their name: the build gives them all this symbol.
-constexpr std::size_t largest_dynamic_shared = 227 << 10;
+constexpr std::size_t dynamic_shared_storage = 227 << 10;
 extern "C" {
-alignas(1024) constinit thread_local unsigned char attn_dynamic_shared[largest_dynamic_shared] = {};
+alignas(1024) constinit thread_local unsigned char attn_dynamic_shared[dynamic_shared_storage] = {};
 }
 
 namespace attn::emulator {
@@ -165,7 +166,8 @@ void Worker::prepare() {
     fibers = std::make_unique<Fiber[]>(max_threads_per_block);
     for (unsigned index = 0; index < max_threads_per_block; ++index) {
         char* low = stacks + index * (stack_bytes + guard_bytes);
-        ::mprotect(low, guard_bytes, PROT_NONE);  // an array too large ends here, not in the next thread's stack
+        // A local array too large ends in a guard page, not in the next thread's stack.
+        if (::mprotect(low, guard_bytes, PROT_NONE) != 0) throw std::bad_alloc();
         fibers[index].stack_low = reinterpret_cast<std::uintptr_t>(low) + guard_bytes;
         fibers[index].index = index;
     }
@@ -229,6 +231,10 @@ void Worker::leave() {
     running->waiting = Waiting::returned;
     --alive;
     release_barrier_if_complete();
+    unsigned lane = running->index % warp_size, first = running->index - lane;
+    for (unsigned index = first; index < std::min(first + warp_size, threads); ++index)
+        if (fibers[index].waiting == Waiting::at_collective && (fibers[index].request.mask >> lane & 1))
+            complete_collective(fibers[index]);
     switch_away();
     __builtin_unreachable();
 }
@@ -251,7 +257,7 @@ void Worker::run_block(std::uint64_t linear_block) {
     std::size_t dynamic = reinterpret_cast<std::uintptr_t>(attn_dynamic_shared) - shared_low;
     std::memset(shared_shadow + dynamic, allocated, request.dynamic_bytes);
     std::memset(shared_shadow + dynamic + request.dynamic_bytes, unallocated,
-                largest_dynamic_shared - request.dynamic_bytes);
+                dynamic_shared_storage - request.dynamic_bytes);
 
     threads = alive = request.block.x * request.block.y * request.block.z;
     at_barrier = 0;
@@ -292,7 +298,7 @@ void Worker::wait_for_lower_blocks() {
     while (launch->finished_prefix.load(std::memory_order_acquire) < block) {
         // Some blocks below this one will never run once one has failed; nothing that this one does counts any more.
         if (launch->lowest_failed.load(std::memory_order_acquire) < block) jump(main);
-        __builtin_ia32_pause();
+        std::this_thread::yield();
     }
 }
 
@@ -349,95 +355,97 @@ int block_barrier(BarrierOperation operation, int predicate) {
 
 // ---- warp collectives ----------------------------------------------------------------------------------------------
 
+// Ends the collective that `member` waits at, if every lane of its mask is there that has not returned (and that the
+// last, partial warp of a block has at all).
+bool Worker::complete_collective(Fiber& member) {
+    const WarpRequest& request = member.request;
+    unsigned first = member.index - member.index % warp_size;
+    Fiber* lanes = &fibers[first];
+    std::uint32_t present = 0;
+    for (std::uint32_t rest = request.mask; rest; rest &= rest - 1) {
+        unsigned lane = static_cast<unsigned>(std::countr_zero(rest));
+        if (first + lane >= threads || lanes[lane].waiting == Waiting::returned) continue;
+        if (lanes[lane].waiting != Waiting::at_collective) return false;
+        present |= 1u << lane;
+    }
+    if (request.operation == WarpOperation::shuffle)
+        for (std::uint32_t rest = present; rest; rest &= rest - 1) {
+            Fiber& lane = lanes[std::countr_zero(rest)];
+            if (!(present >> lane.request.source & 1))
+                fail_at(lane, FindingKind::warp_collective,
+                        fmt::format("Lane {} reads from lane {}, which has returned or does not exist: its value is "
+                                    "undefined. Keep all lanes that are read from alive.",
+                                    lane.index % warp_size, lane.request.source));
+        }
+    ++counts.warp_collectives;
+    complete(lanes, present, request.operation);
+    for (std::uint32_t rest = present; rest; rest &= rest - 1) {
+        Fiber& lane = lanes[std::countr_zero(rest)];
+        lane.waiting = Waiting::nothing;
+        if (&lane != running) mark_ready(lane.index);
+    }
+    return true;
+}
+
 void warp_collective(const WarpRequest& request, std::uint64_t* result) {
     Worker* worker = current;
     if (!worker) return;
     const void* address = __builtin_return_address(0);
     Fiber* self = worker->running;
     unsigned lane = self->index % warp_size, first = self->index - lane;
-    Fiber* lanes = &worker->fibers[first];
-    unsigned lane_count = std::min<unsigned>(warp_size, worker->threads - first);
-    std::uint32_t mask = request.mask;
-    // Lanes that a last, partial warp does not have are not waited for; CUDA counts them as returned.
-    if (lane_count < warp_size) mask &= (1u << lane_count) - 1;
 
     if (!(request.mask >> lane & 1))
         worker->fail(FindingKind::warp_collective, cudaErrorLaunchFailure,
                      fmt::format("Lane {} calls {} with a mask {:#010x} that does not name it.", lane,
                                  name(request.operation), request.mask),
                      address);
-    if (request.operation == WarpOperation::shuffle && !(mask >> request.source & 1))
+    if (request.operation == WarpOperation::shuffle && !(request.mask >> request.source & 1))
         worker->fail(FindingKind::warp_collective, cudaErrorLaunchFailure,
-                     fmt::format("Lane {} reads from lane {}, which is not in the mask {:#010x} or does not exist.",
-                                 lane, request.source, request.mask),
+                     fmt::format("Lane {} reads from lane {}, which is not in the mask {:#010x}.", lane, request.source,
+                                 request.mask),
                      address);
+    for (unsigned index = first; index < std::min(first + warp_size, worker->threads); ++index) {
+        const Fiber& other = worker->fibers[index];
+        bool together = request.mask >> (index - first) & 1 && other.waiting == Waiting::at_collective;
+        if (together && (other.request.mask != request.mask || other.request.operation != request.operation))
+            worker->fail(FindingKind::warp_collective, cudaErrorLaunchFailure,
+                         fmt::format("Lane {} is at {} with mask {:#010x}, lane {} at {} ({}) with mask {:#010x}: all "
+                                     "lanes of a mask must come to the same operation with the same mask.",
+                                     lane, name(request.operation), request.mask, index - first,
+                                     name(other.request.operation), place(other.waiting_at, other), other.request.mask),
+                         address);
+    }
 
     self->request = request;
     self->waiting = Waiting::at_collective;
     self->waiting_at = address;
-    bool complete_now = true;
-    for (std::uint32_t rest = mask; rest; rest &= rest - 1) {
-        const Fiber& other = lanes[std::countr_zero(rest)];
-        if (other.waiting != Waiting::at_collective) {
-            complete_now = false;
-        } else if (other.request.mask != request.mask || other.request.operation != request.operation) {
-            worker->fail(FindingKind::warp_collective, cudaErrorLaunchFailure,
-                         fmt::format("Lane {} is at {} with mask {:#010x}, lane {} at {} ({}) with mask {:#010x}: all "
-                                     "lanes of a mask must come to the same operation with the same mask.",
-                                     lane, name(request.operation), request.mask, other.index % warp_size,
-                                     name(other.request.operation), place(other.waiting_at, other), other.request.mask),
-                         address);
-        }
-    }
-    if (complete_now) {
-        ++worker->counts.warp_collectives;
-        complete(lanes, mask, request.operation);
-        for (std::uint32_t rest = mask; rest; rest &= rest - 1) {
-            Fiber& other = lanes[std::countr_zero(rest)];
-            other.waiting = Waiting::nothing;
-            if (&other != self) worker->mark_ready(other.index);
-        }
-    } else {
-        worker->switch_away();
-    }
+    if (!worker->complete_collective(*self)) worker->switch_away();
     result[0] = self->result[0];
     result[1] = self->result[1];
 }
 
-// No thread can go on, yet some have not returned: what are they waiting for?
+void Worker::fail_at(Fiber& fiber, FindingKind kind, std::string message) {
+    running = &fiber;  // the report is about the thread that waits, not about the one that ran last
+    fail(kind, cudaErrorLaunchFailure, std::move(message), fiber.waiting_at);
+}
+
+// No thread can go on, yet some have not returned. A barrier opens when all of them are there, so one waits at a
+// collective: for whom?
 void Worker::fail_stuck() {
-    unsigned stuck_at_barrier = 0;
-    Fiber* barrier = nullptr;
-    Fiber* collective = nullptr;
-    for (unsigned index = 0; index < threads; ++index) {
-        Fiber& fiber = fibers[index];
-        if (fiber.waiting == Waiting::at_barrier) ++stuck_at_barrier, barrier = barrier ? barrier : &fiber;
-        if (fiber.waiting == Waiting::at_collective) collective = collective ? collective : &fiber;
-    }
-    if (!collective) {  // cannot be: a barrier opens when all that have not returned are there
-        fail(FindingKind::barrier, cudaErrorLaunchFailure, "The block cannot go on.", nullptr);
-    }
-    // The report is about the thread that waits, not about the one that ran last.
-    running->context = nullptr;
-    running = collective;
+    Fiber* stuck = fibers.get();
+    while (stuck->waiting != Waiting::at_collective) ++stuck;
     std::string missing;
-    unsigned first = collective->index - collective->index % warp_size;
-    for (std::uint32_t rest = collective->request.mask; rest; rest &= rest - 1) {
+    unsigned first = stuck->index - stuck->index % warp_size;
+    for (std::uint32_t rest = stuck->request.mask; rest && missing.size() < 120; rest &= rest - 1) {
         unsigned index = first + static_cast<unsigned>(std::countr_zero(rest));
-        if (index >= threads || fibers[index].waiting == Waiting::at_collective) continue;
-        bool gone = fibers[index].waiting == Waiting::returned;
-        missing += fmt::format("{}lane {} {}", missing.empty() ? "" : "; ", index - first,
-                               gone ? "has returned" : "waits at " + place(fibers[index].waiting_at, fibers[index]));
-        if (missing.size() > 120) {
-            missing += " …";
-            break;
-        }
+        if (index >= threads || fibers[index].waiting != Waiting::at_barrier) continue;
+        missing += fmt::format("{}lane {} waits at {}", missing.empty() ? "" : "; ", index - first,
+                               place(fibers[index].waiting_at, fibers[index]));
     }
-    fail(FindingKind::warp_collective, cudaErrorLaunchFailure,
-         fmt::format("{} waits for lanes of its mask {:#010x} that never come: {}. Only lanes that reach the call may "
-                     "be in the mask.",
-                     name(collective->request.operation), collective->request.mask, missing),
-         collective->waiting_at);
+    fail_at(*stuck, FindingKind::warp_collective,
+            fmt::format("{} waits for lanes of its mask {:#010x} that do not come: {}. Every lane of the mask that has "
+                        "not returned must reach the call.",
+                        name(stuck->request.operation), stuck->request.mask, missing));
 }
 
 }  // namespace attn::emulator

@@ -173,7 +173,7 @@ TEST_CASE("a causal prefix has the same bits, computed alone or as part of more"
 }
 
 TEST_CASE("what nobody may see is never read") {
-    // NaN in the keys and values after the last that any of these queries sees, and in queries that see nothing.
+    // NaN in keys and values: no row that sees none of them changes.
     // Kills: multiplying by a mask of 0 and 1, adding -10000.
     for (const CudaVersion& version : cuda_versions("dense", ATTN_TEST_DEVICE))
         for (int first : {1, 9, 64}) {
@@ -209,6 +209,25 @@ TEST_CASE("rows that see no key give 0, -inf and no gradient") {
             for (int d = 0; d < 8; ++d) CHECK(problem.d_q(0, 0, i, d) == 0);
         }
         CHECK(std::isfinite(problem.log_sum_exp(0, 0, 5)));
+    }
+}
+
+TEST_CASE("queries that see nothing spoil no gradient") {
+    // Kills: a gradient of the keys that sums over all queries with a weight of 0 (0 · NaN is NaN).
+    for (const CudaVersion& version : cuda_versions("dense", ATTN_TEST_DEVICE)) {
+        Problem<float> clean({1, 1, 1, 9, 4, 8, 4}, {true, 1}, 19), poisoned = clean;
+        for (int i = 0; i < 5; ++i) {
+            for (int d = 0; d < 8; ++d) poisoned.q(0, 0, i, d) = std::nanf("");
+            for (int d = 0; d < 4; ++d) poisoned.d_out(0, 0, i, d) = std::nanf("");
+        }
+        auto run = cuda_function<CudaFunction>(version);
+        run(clean.inputs(), clean.options, clean.outputs());
+        run(poisoned.inputs(), poisoned.options, poisoned.outputs());
+        INFO(version.name);
+        CHECK(relative_error(view(poisoned.d_k), view(clean.d_k)) == 0);
+        CHECK(relative_error(view(poisoned.d_v), view(clean.d_v)) == 0);
+        for (int i = 5; i < 9; ++i)
+            for (int d = 0; d < 8; ++d) CHECK(poisoned.d_q(0, 0, i, d) == clean.d_q(0, 0, i, d));
     }
 }
 

@@ -4,8 +4,8 @@
 // CUDA warm-up, about 20 minutes, easy. Builds on: row_maximum; warps and lanes. Stage 2 of this chapter has a warp for
 // each row of its softmax.
 //
-// What to write: a kernel with one warp for each row and four warps in a block, and its launch. No shared memory: the
-// lanes of a warp read each other's registers with __shfl_xor_sync or __shfl_down_sync.
+// What to write: a kernel with one warp for each row and four warps in a block, and its launch (not with warp_sum). No
+// shared memory: the lanes of a warp read each other's registers with __shfl_xor_sync or __shfl_down_sync.
 //   1. Each lane adds up every 32nd element, from its own number on.
 //   2. Five shuffles add the sums of the 32 lanes: at distance 16, 8, 4, 2, 1.
 //   3. Every lane needs the mean; then a second time over the row, for the squares, and five more shuffles.

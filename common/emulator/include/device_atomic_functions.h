@@ -29,42 +29,54 @@ inline T atomic_update(T* address, Update update) {
     }
 }
 
+// The types that CUDA has each function for.
+template <class T, class... Types>
+concept one_of = (std::is_same_v<T, Types> || ...);
+template <class T>
+concept atomic_word = one_of<T, int, unsigned, unsigned long long>;
+template <class T>
+concept atomic_comparable = atomic_word<T> || std::is_same_v<T, long long>;
+template <class T>
+concept atomic_addable = atomic_word<T> || one_of<T, float, double> ||(sizeof(T) <= 4 && std::is_class_v<T>);
+
 }  // namespace attn::emulator
 
 template <class T>
-T atomicAdd(T* address, std::type_identity_t<T> value) {
+requires attn::emulator::atomic_addable<T> T atomicAdd(T* address, std::type_identity_t<T> value) {
     return attn::emulator::atomic_update(address, [=](T old) { return T(old + value); });
 }
 template <class T>
-T atomicSub(T* address, std::type_identity_t<T> value) {
+requires attn::emulator::one_of<T, int, unsigned> T atomicSub(T* address, std::type_identity_t<T> value) {
     return attn::emulator::atomic_update(address, [=](T old) { return T(old - value); });
 }
 template <class T>
-T atomicExch(T* address, std::type_identity_t<T> value) {
+requires attn::emulator::one_of<T, int, unsigned, unsigned long long, float> T
+atomicExch(T* address, std::type_identity_t<T> value) {
     return attn::emulator::atomic_update(address, [=](T) { return value; });
 }
 template <class T>
-T atomicMin(T* address, std::type_identity_t<T> value) {
+requires attn::emulator::atomic_comparable<T> T atomicMin(T* address, std::type_identity_t<T> value) {
     return attn::emulator::atomic_update(address, [=](T old) { return value < old ? value : old; });
 }
 template <class T>
-T atomicMax(T* address, std::type_identity_t<T> value) {
+requires attn::emulator::atomic_comparable<T> T atomicMax(T* address, std::type_identity_t<T> value) {
     return attn::emulator::atomic_update(address, [=](T old) { return old < value ? value : old; });
 }
 template <class T>
-T atomicAnd(T* address, std::type_identity_t<T> value) {
+requires attn::emulator::atomic_word<T> T atomicAnd(T* address, std::type_identity_t<T> value) {
     return attn::emulator::atomic_update(address, [=](T old) { return T(old & value); });
 }
 template <class T>
-T atomicOr(T* address, std::type_identity_t<T> value) {
+requires attn::emulator::atomic_word<T> T atomicOr(T* address, std::type_identity_t<T> value) {
     return attn::emulator::atomic_update(address, [=](T old) { return T(old | value); });
 }
 template <class T>
-T atomicXor(T* address, std::type_identity_t<T> value) {
+requires attn::emulator::atomic_word<T> T atomicXor(T* address, std::type_identity_t<T> value) {
     return attn::emulator::atomic_update(address, [=](T old) { return T(old ^ value); });
 }
 template <class T>
-T atomicCAS(T* address, std::type_identity_t<T> compare, std::type_identity_t<T> value) {
+requires attn::emulator::one_of<T, int, unsigned, unsigned short, unsigned long long> T
+atomicCAS(T* address, std::type_identity_t<T> compare, std::type_identity_t<T> value) {
     return attn::emulator::atomic_update(address, [=](T old) { return old == compare ? value : old; });
 }
 inline unsigned atomicInc(unsigned* address, unsigned limit) {

@@ -1,6 +1,7 @@
 // Built-in variables, barriers and warp intrinsics: CUDA C++ Programming Guide, "C++ Language Extensions".
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -143,6 +144,8 @@ template <class T>
 inline void __stcs(T* pointer, T value) {
     *pointer = value;
 }
-inline long long clock64() { return static_cast<long long>(__builtin_ia32_rdtsc()); }
+// Nanoseconds here: good for an order of events, not for their cost on a GPU.
+inline long long clock64() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 inline std::size_t __cvta_generic_to_shared(const void* pointer) { return reinterpret_cast<std::size_t>(pointer); }
-[[noreturn]] inline void __trap() { __builtin_trap(); }
+extern "C" [[noreturn]] void attn_emulated_trap();
+[[noreturn]] __forceinline__ void __trap() { attn_emulated_trap(); }

@@ -370,7 +370,7 @@ std::vector<Scenario> scenarios() {
            shuffle_with_missing_line, {0, 0, 0}, {8, 0, 0}, "lane 0 waits at",
            [](float*, float* out) { return run(shuffle_with_missing, 1, 32, 0, out); });
     on_row("a shuffle with lanes that have returned", warp_collective, failure, "shuffle_with_returned",
-           shuffle_with_returned_line, {0, 0, 0}, {32, 0, 0}, "lane 28 has returned",
+           shuffle_with_returned_line, {0, 0, 0}, {59, 0, 0}, "lane 28, which has returned",
            [](float*, float* out) { return run(shuffle_with_returned, 1, 64, 0, out); });
     on_row("a mask without the caller", warp_collective, failure, "mask_without_caller", mask_without_caller_line,
            {0, 0, 0}, {4, 0, 0}, "does not name it",
