@@ -19,7 +19,8 @@ constexpr int tile = 64;       // rows and columns of results of one block
 constexpr int strip = 32;      // of the summed dimension, in shared memory at one time
 constexpr int per_thread = 4;  // rows and columns of results of one thread
 constexpr int block_threads = (tile / per_thread) * (tile / per_thread);
-constexpr int warps_per_block = 8;  // softmax: rows of one block
+constexpr int blocks_per_multiprocessor = 3;  // leaves each thread 85 registers; with fewer the sums spill
+constexpr int warps_per_block = 8;            // softmax: rows of one block
 
 // A strip of one operand: [strip, tile], so that a thread reads the four rows (or columns) it needs at one depth with
 // one 16-byte access.
@@ -80,7 +81,7 @@ __device__ void add_outer_product(Sums& sums, const float4& a, const float4& b) 
 
 // [19.3-1] scores, a tile of [queries, keys] for each block
 template <bool Aligned>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, blocks_per_multiprocessor)
     score_tiles(Inputs<float> in, Options options, TensorView<float, 4> scores /* [B, H, Nq, Nk] */) {
     __shared__ __align__(16) Strip queries, keys;
     const Sizes size = in.sizes();
@@ -145,7 +146,7 @@ __global__ void __launch_bounds__(warps_per_block * 32)
 
 // [19.3-5] out, a tile of [queries, values] for each block
 template <bool Aligned>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, blocks_per_multiprocessor)
     output_tiles(Inputs<float> in, Options options, TensorView<const float, 4> weights, TensorView<float, 4> out) {
     __shared__ __align__(16) Strip strip_of_weights, values;
     const Sizes size = in.sizes();

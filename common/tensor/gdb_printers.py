@@ -1,7 +1,7 @@
 """Pretty-printers of gdb for attn::TensorView and attn::Tensor (xt::xtensor).
 
 In gdb: source common/tensor/gdb_printers.py. Then `print scores` shows
-    TensorView<float, 2>[4, 100] = {{1, 2, 3, 4, 5, 6, 7, 8, …}, {…}, …}
+    TensorView<float, 2>[4, 100] = {{1, 2, 3, 4, 5, 6, 7, 8, ...}, {...}, ...}
 the first of the last two dimensions' elements: up to 4 rows of 8 columns.
 """
 
@@ -11,6 +11,7 @@ import struct
 import gdb
 
 ROWS, COLUMNS = 4, 8
+MORE = "..."  # not "…": gdb encodes what it prints as the locale says, and "C" is ASCII
 
 
 def sixteen_bit_value(value):
@@ -44,7 +45,7 @@ def matrix_text(data, shape):
 
     def row_text(first, columns):
         texts = [element_text((data + first + column).dereference()) for column in range(min(columns, COLUMNS))]
-        return "{" + ", ".join(texts + ["…"] * (columns > COLUMNS)) + "}"
+        return "{" + ", ".join(texts + [MORE] * (columns > COLUMNS)) + "}"
 
     if not shape:
         return element_text(data.dereference())
@@ -54,7 +55,7 @@ def matrix_text(data, shape):
             return row_text(0, columns)
         rows = shape[-2]
         texts = [row_text(row * columns, columns) for row in range(min(rows, ROWS))]
-        return "{" + ", ".join(texts + ["…"] * (rows > ROWS)) + "}"
+        return "{" + ", ".join(texts + [MORE] * (rows > ROWS)) + "}"
     except gdb.MemoryError:
         return "device memory at %#x, readable while a kernel runs" % int(data)
 

@@ -20,7 +20,8 @@ line_of() { grep -n 'stop here$' "$1" | head -n 1 | cut -d : -f 1; }
 in_kernel=$(line_of "$source/tests/debugger/example.cu")
 in_main=$(line_of "$source/tests/debugger/main.cpp")
 
-timeout 120 gdb -nx -batch \
+# In the locale that a fresh system has: what the printers show must be ASCII.
+LC_ALL=C timeout 120 gdb -nx -batch \
     -ex 'set pagination off' -ex 'set width 0' -ex 'set print frame-arguments none' \
     -ex "source $source/common/tensor/gdb_printers.py" \
     -ex "break example.cu:$in_kernel if threadIdx.x == 5 && blockIdx.x == 1" \
@@ -51,7 +52,7 @@ expect '{x = 1, y = 0, z = 0}' 'after the barrier:'
 expect '= 12' 'after the barrier:'
 expect '{10, 11, 12, 13, 14, 15, 16, 17}' 'after the barrier:'
 expect 'Tensor<float, 2>[3, 8] = {{7, 7, 7, 7, 7, 7, 7, 7}, {27, 27,' 'on the host:'
-expect '[10] = {0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, …}' 'on the host:'
+expect '[10] = {0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, ...}' 'on the host:'
 if [ "$failures" -ne 0 ]; then
     echo "---- gdb's output:"
     cat "$output"

@@ -115,7 +115,7 @@ EOF
     chmod +x "$scratch/sudo"
 }
 
-needed='g++ cmake ninja-build binutils catch2 libfmt-dev libxtensor-dev libboost-context-dev libcli11-dev
+needed='g++ cmake ninja-build make binutils catch2 libfmt-dev libxtensor-dev libboost-context-dev libcli11-dev
         nlohmann-json3-dev libtomlplusplus-dev libdw-dev gdb'
 
 # A fresh clone on Debian 12 where everything is installed, apt has its lists, and we are an ordinary user with sudo.

@@ -495,4 +495,32 @@ std::vector<int> fill_large_allocations(int count, std::size_t bytes) {
     return seen;
 }
 
+namespace {
+__global__ void vote_of_the_living(int* out) {
+    if (threadIdx.x >= 28) return;
+    __syncwarp();
+    out[threadIdx.x] = __any_sync(0xffffffffu, threadIdx.x == 27) + 2 * __all_sync(0xffffffffu, 1);
+}
+}  // namespace
+
+std::vector<int> vote_after_some_returned() {
+    std::vector<int> result(28, -1);
+    int* out = nullptr;
+    cudaMalloc(&out, 28 * sizeof(int));
+    run(vote_of_the_living, 1, 32, 0, out);
+    cudaMemcpy(result.data(), out, 28 * sizeof(int), cudaMemcpyDeviceToHost);
+    return result;
+}
+
+void copy_to_and_fro(int times) {
+    std::vector<int> values(1024, 1);
+    int* data = nullptr;
+    cudaMalloc(&data, 4096);
+    for (int time = 0; time < times; ++time) {
+        cudaMemcpy(data, values.data(), 4096, cudaMemcpyHostToDevice);
+        cudaMemcpy(values.data(), data, 4096, cudaMemcpyDeviceToHost);
+    }
+    cudaFree(data);
+}
+
 }  // namespace attn::test

@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <thread>
 
 #include "tests/support/catch.hpp"
 
@@ -231,4 +232,25 @@ TEST_CASE_METHOD(Fresh, "what kernels print comes in the order of the blocks") {
         emulator::use_workers(workers);
         CHECK(printed_by([] { print_from_all_blocks(40); }) == expected);
     }
+}
+
+TEST_CASE_METHOD(Fresh, "a warp collective does not wait for lanes that have returned") {
+    // Kills: counting the lanes of the mask that no longer run.
+    CHECK(vote_after_some_returned() == std::vector<int>(28, 3));
+    CHECK(emulator::findings().empty());
+}
+
+TEST_CASE_METHOD(Fresh, "more workers than the machine has cores, and than it could have stacks for") {
+    emulator::use_workers(1000);
+    CHECK(sum_of_all_blocks(2000) == sum_of_all_blocks(2000));
+    CHECK(emulator::findings().empty());
+}
+
+TEST_CASE_METHOD(Fresh, "one host thread may copy while another's kernel runs") {
+    // Kills: device memory closed to the host under a kernel that is still at work.
+    std::thread copies(copy_to_and_fro, 2000);
+    for (int time = 0; time < 50; ++time) sum_of_all_blocks(64);
+    copies.join();
+    CHECK(emulator::findings().empty());
+    CHECK(last_error() == success);
 }
