@@ -47,7 +47,7 @@ float run_shared_halves();
 
 std::vector<float> sum_of_all_blocks(int blocks);  // floats whose sum depends on the order
 void print_from_all_blocks(int blocks);            // two threads each
-std::vector<int> vote_after_some_returned();  // lanes 0 … 27 of a warp: any + 2 · all
+std::vector<int> vote_after_some_returned();       // lanes 0 … 27 of a warp: any + 2 · all
 void copy_to_and_fro(int times);
 std::vector<int> fill_large_allocations(int count, std::size_t bytes);
 
