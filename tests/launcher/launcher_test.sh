@@ -53,7 +53,11 @@ EOF
     stub apt-get <<'EOF'
 #!/bin/sh
 echo "apt-get $*" >>"$STUB_STATE/asked"
-[ ! -f "$STUB_STATE/no_network" ] || { echo 'E: Could not resolve host' >&2; exit 100; }
+if [ -f "$STUB_STATE/no_network" ]; then
+    case " $* " in *' update '*) echo 'W: Some index files failed to download.' >&2; exit 0 ;; esac
+    echo 'E: Could not resolve host' >&2
+    exit 100
+fi
 case " $* " in
     *' update '*) mkdir -p "$ATTN_SYSTEM_ROOT/var/lib/apt/lists"; touch "$ATTN_SYSTEM_ROOT/var/lib/apt/lists/main_Packages"
                   rm -f "$STUB_STATE/stale" ;;
@@ -73,6 +77,7 @@ case $1 in
         if [ -f "$STUB_STATE/cmake_fails" ]; then
             echo 'CMake Error at CMakeLists.txt:7 (find_package):' >&2
             echo '  Could not find a package that this stub wants.' >&2
+            echo "    error: downloading 'https://stub.invalid/library.tar.gz' failed" >&2
             exit 1
         fi
         echo '-- attn: nvcc 11.8 is too old: kernels run in the emulator'
@@ -241,7 +246,8 @@ check 'after a failing build the next one goes on without configuring' '[ $statu
 
 fresh; touch "$state/cmake_fails"; run
 check "a failing configuration is status 2, with cmake's reason" '[ $status = 2 ]' 'has "$err" "CMake Error at CMakeLists.txt:7"' \
-    'has "$err" "this stub wants"' 'lacks "$asked" "--build"'
+    'has "$err" "this stub wants"' 'lacks "$asked" "--build"' \
+    'has "$err" "could not download a library"'
 rm "$state/cmake_fails"; run
 check 'a failed configuration is repeated' '[ $status = 4 ]' 'has "$asked" "cmake --preset release"'
 
@@ -308,6 +314,8 @@ check 'no network: one message with the list and the command' '[ $status = 2 ]' 
     'has "$err" "Missing: g++ cmake"' 'lacks "$asked" cmake\ --'
 rm -rf "${ATTN_SYSTEM_ROOT:?}/var"; run
 check 'no network and no package lists: the same' '[ $status = 2 ]' 'has "$err" "apt-get update failed"' 'has "$err" "Missing: g++ cmake"'
+sed '/^libcli11-dev$/d' "$state/known" >"$state/installed"; run
+check 'and a library is not taken for one that apt does not know' '[ $status = 2 ]' 'has "$err" "Missing: libcli11-dev"' 'lacks "$asked" cmake'
 
 fresh; for list in known installed; do sed -i '/^libtomlplusplus-dev$/d' "$state/$list"; done; run
 check 'a library that apt does not know is left to CMake' '[ $status = 4 ]' 'has "$err" "no package libtomlplusplus-dev"' 'lacks "$asked" apt-get'
