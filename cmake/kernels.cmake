@@ -1,7 +1,7 @@
 # attn_kernels(NAME file.cu …): compiles `.cu` files for the emulator (object library NAME_emulated) and, with
 # ATTN_CUDA, with nvcc (NAME_gpu). OBJECT libraries: a registration in an archive would be dropped by the linker.
 set(ATTN_EMULATED_OPTIONS
-    -g
+    -gdwarf-4                              # libdw and binutils of Ubuntu 22.04 lose lines of version 5 here
     -fsanitize=thread                      # plants the memory hooks; its runtime is never linked
     -fno-tree-sra                          # a float4 access stays one access
     --param=tsan-distinguish-volatile=1

@@ -150,11 +150,15 @@ void fiber_entry(context::transfer_t from) {
 }
 
 namespace {
-// Thread-local variables that are no __shared__ ones.
-bool is_of_emulator(const std::string& name) {
-    return name.starts_with("attn::emulator::") || name == "threadIdx" || name == "blockIdx" || name == "blockDim" ||
-           name == "gridDim";
+
+// What the shadow says of a thread-local variable before a block starts.
+Shadow initial_shadow(const std::string& name) {
+    if (name.starts_with("attn::emulator::")) return unallocated;
+    // Reading them is no access to memory: most compilers plant no hook there, GCC 11 without optimisation does.
+    bool is_index = name == "threadIdx" || name == "blockIdx" || name == "blockDim" || name == "gridDim";
+    return is_index || name.starts_with("guard variable for ") ? internal : allocated;
 }
+
 }  // namespace
 
 void Worker::prepare() {
@@ -176,11 +180,8 @@ void Worker::prepare() {
     shared_low = segment.low;
     shared_bytes = segment.high - segment.low;
     shared_template.assign(shared_bytes, thread_local_variables().empty() ? allocated : unallocated);
-    for (const Variable& variable : thread_local_variables()) {
-        if (is_of_emulator(variable.name)) continue;
-        bool is_guard = variable.name.starts_with("guard variable for ");
-        std::memset(shared_template.data() + variable.low, is_guard ? internal : allocated, variable.bytes);
-    }
+    for (const Variable& variable : thread_local_variables())
+        std::memset(shared_template.data() + variable.low, initial_shadow(variable.name), variable.bytes);
     shared_shadow = new std::uint8_t[shared_bytes];
     std::memcpy(shared_shadow, shared_template.data(), shared_bytes);
 }

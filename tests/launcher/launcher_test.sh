@@ -314,7 +314,7 @@ check 'no network: one message with the list and the command' '[ $status = 2 ]' 
     'has "$err" "Missing: g++ cmake"' 'lacks "$asked" cmake\ --'
 rm -rf "${ATTN_SYSTEM_ROOT:?}/var"; run
 check 'no network and no package lists: the same' '[ $status = 2 ]' 'has "$err" "apt-get update failed"' 'has "$err" "Missing: g++ cmake"'
-sed '/^libcli11-dev$/d' "$state/known" >"$state/installed"; run
+sed '/^libcli11-dev$/d' "$state/known" >"$state/installed"; : >"$state/known"; run
 check 'and a library is not taken for one that apt does not know' '[ $status = 2 ]' 'has "$err" "Missing: libcli11-dev"' 'lacks "$asked" cmake'
 
 fresh; for list in known installed; do sed -i '/^libtomlplusplus-dev$/d' "$state/$list"; done; run
