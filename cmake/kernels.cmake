@@ -7,7 +7,14 @@ set(ATTN_EMULATED_OPTIONS
     --param=tsan-distinguish-volatile=1
     -fno-extern-tls-init
     -fno-gnu-unique                        # such symbols could not be made private
+    -B${PROJECT_SOURCE_DIR}/cmake/emulated_assembler/  # its `as` leaves room behind each __shared__ variable
+    # Calls of these stay calls of these: written out, or as the checked variants that Ubuntu's GCC turns them into
+    # (_FORTIFY_SOURCE), they would reach no hook.
+    -U_FORTIFY_SOURCE
     -fno-builtin-printf
+    -fno-builtin-memcpy
+    -fno-builtin-memmove
+    -fno-builtin-memset
     -Wno-tsan
     -Wno-unknown-pragmas                   # "#pragma unroll" is nvcc's
     -Wno-unused-function)

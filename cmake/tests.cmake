@@ -13,10 +13,10 @@ else()
     target_sources(attn_catch INTERFACE $<TARGET_OBJECTS:attn_catch_main>)
 endif()
 
-# attn_test(NAME SOURCES test.cpp … [KERNELS file.cu …] [CHAPTERS] [NO_GPU] [ON_REQUEST]): a Catch2 program NAME with the emulated
-# kernels. ON_REQUEST: neither in "all" nor a test of CTest.
-# With ATTN_CUDA and kernels, unless NO_GPU, also NAME_cuda, the same tests on what nvcc compiled, labelled "cuda"; where no GPU
-# answers it reports "not run: no GPU" (exit status 77, which CTest shows as skipped).
+# attn_test(NAME SOURCES test.cpp … [KERNELS file.cu …] [CHAPTERS] [NO_GPU] [ON_REQUEST])
+# A Catch2 program NAME with the emulated kernels. With ATTN_CUDA and kernels, unless NO_GPU, also NAME_cuda: the same
+# tests on what nvcc compiled, labelled "cuda"; where no GPU answers it reports "not run: no GPU" (exit status 77, which
+# CTest shows as skipped). ON_REQUEST: neither in "all" nor a test of CTest.
 function(attn_test name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "CHAPTERS;NO_GPU;ON_REQUEST" "" "SOURCES;KERNELS")
     if(arg_KERNELS)

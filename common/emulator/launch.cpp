@@ -53,10 +53,7 @@ void finish(Launch& launch, std::uint64_t block) {
 
 // Takes blocks in order until there are none, or until one with a lower index has failed.
 void run_blocks(Worker& worker, Launch& launch) {
-    worker.prepare();
-    worker.launch = &launch;
-    worker.counts = {};
-    worker.failure = {};
+    worker.begin(launch);
     while (true) {
         std::uint64_t block = launch.next_block.fetch_add(1);
         if (block >= launch.blocks || block > launch.lowest_failed.load()) break;

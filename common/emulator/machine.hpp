@@ -110,7 +110,7 @@ struct Worker {
     std::vector<std::uint8_t> shared_template;    // the shadow of a block's shared memory before its first access
 
     ~Worker();
-    void prepare();  // stacks, fibers and the shadow of shared memory, once for each OS thread
+    void begin(Launch& next);
     void run_block(std::uint64_t linear_block);
     void mark_ready(unsigned fiber) { ready[fiber / 64] |= std::uint64_t{1} << (fiber % 64); }
     void switch_away();  // to the next ready fiber, or to main
@@ -121,6 +121,7 @@ struct Worker {
     void wait_for_lower_blocks();
 
   private:
+    void prepare();  // stacks, fibers and the shadow of shared memory, once for each OS thread
     friend void fiber_entry(boost::context::detail::transfer_t);
     void jump(Fiber& to);
     Fiber* next_ready();

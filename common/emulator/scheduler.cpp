@@ -186,6 +186,19 @@ void Worker::prepare() {
     std::memcpy(shared_shadow, shared_template.data(), shared_bytes);
 }
 
+void Worker::begin(Launch& next) {
+    prepare();
+    launch = &next;
+    counts = {};
+    failure = {};
+    // Of the storage of `extern __shared__` arrays this launch has as much as it asked for.
+    std::size_t dynamic = reinterpret_cast<std::uintptr_t>(attn_dynamic_shared) - shared_low;
+    std::size_t asked_for = next.request->dynamic_bytes;
+    std::memset(shared_template.data() + dynamic, allocated, asked_for);
+    std::memset(shared_template.data() + dynamic + asked_for, unallocated, dynamic_shared_storage - asked_for);
+    std::memcpy(shared_shadow + dynamic, shared_template.data() + dynamic, dynamic_shared_storage);
+}
+
 Worker::~Worker() {
     if (stacks) ::munmap(stacks, (stack_bytes + guard_bytes) * max_threads_per_block);
     delete[] shared_shadow;
@@ -255,10 +268,6 @@ void Worker::run_block(std::uint64_t linear_block) {
         std::memcpy(shared_shadow + shared_dirty_low, shared_template.data() + shared_dirty_low,
                     shared_dirty_high - shared_dirty_low);
     shared_dirty_low = std::numeric_limits<std::size_t>::max(), shared_dirty_high = 0;
-    std::size_t dynamic = reinterpret_cast<std::uintptr_t>(attn_dynamic_shared) - shared_low;
-    std::memset(shared_shadow + dynamic, allocated, request.dynamic_bytes);
-    std::memset(shared_shadow + dynamic + request.dynamic_bytes, unallocated,
-                dynamic_shared_storage - request.dynamic_bytes);
 
     threads = alive = request.block.x * request.block.y * request.block.z;
     at_barrier = 0;

@@ -36,6 +36,14 @@ class Storage {
     std::vector<std::shared_ptr<void>> held_;
 };
 
+// The extents as an Array has them.
+template <class T, int N>
+std::vector<std::int64_t> extents(const TensorView<T, N>& view) {
+    std::vector<std::int64_t> shape(N);
+    for (int dimension = 0; dimension < N; ++dimension) shape[dimension] = view.extent(dimension);
+    return shape;
+}
+
 template <class T, class Source>
 void convert(const Source* from, T* to, std::int64_t count) {
     for (std::int64_t index = 0; index < count; ++index) to[index] = static_cast<T>(from[index]);
@@ -133,9 +141,7 @@ struct Results {
             if (!view) return;
             using Stored = std::conditional_t<std::is_integral_v<U>, std::int32_t,
                                               std::conditional_t<std::is_same_v<U, double>, double, float>>;
-            std::vector<std::int64_t> shape(N);
-            for (int dimension = 0; dimension < N; ++dimension) shape[dimension] = view.extent(dimension);
-            Array array = zeros(dtype_of<Stored>(), shape);
+            Array array = zeros(dtype_of<Stored>(), extents(view));
             convert(view.data(), array.data<Stored>(), array.count());
             result[name] = std::move(array);
         });
@@ -172,12 +178,11 @@ Mechanism described_by() {
                 names += (names.empty() ? "" : ", ") + std::string(output);
                 if (name != output) return;
                 found = true;
-                std::vector<std::int64_t> shape(N);
-                for (int dimension = 0; dimension < N; ++dimension) shape[dimension] = view.extent(dimension);
                 bool floating = array.dtype == DType::float32 || array.dtype == DType::float64;
                 if (floating == std::is_integral_v<U>)
                     throw BadCase(file, attn::name(array.dtype), floating ? "an integer type" : "float32 or float64");
-                if (array.shape != shape) throw BadCase(file, "shape " + shape_text(array.shape), shape_text(shape));
+                if (array.shape != extents(view))
+                    throw BadCase(file, "shape " + shape_text(array.shape), shape_text(extents(view)));
             });
             if (!found) throw BadCase(file, "an output that this case does not have", names);
         }

@@ -7,10 +7,19 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <string>
+#include <vector>
 
 namespace attn {
 
 namespace {
+
+struct ExerciseState {
+    std::string chapter, what;
+    std::string file;  // from the project's folder
+    int minutes = 0;
+    bool begun = false;  // its file no longer says "not implemented yet"
+};
 
 bool still_a_stub(const std::filesystem::path& file) {
     std::ifstream stream(file);
@@ -18,8 +27,7 @@ bool still_a_stub(const std::filesystem::path& file) {
     return text.find("throw NotImplementedYet") != std::string::npos;
 }
 
-}  // namespace
-
+// All exercises, chapter by chapter, in the order in which they are meant to be done.
 std::vector<ExerciseState> exercise_states() {
     const std::filesystem::path source = ATTN_SOURCE_FOLDER;
     std::vector<std::filesystem::path> lists;
@@ -34,13 +42,15 @@ std::vector<ExerciseState> exercise_states() {
             const toml::table& entry = *node.as_table();
             auto text = [&](const char* key) { return entry[key].value_or(std::string()); };
             std::filesystem::path file = chapter / "exercises" / text("file");
-            states.push_back({chapter.filename().string(), text("name"), text("what"),
+            states.push_back({chapter.filename().string(), text("what"),
                               std::filesystem::relative(file, source).string(), entry["minutes"].value_or(0),
                               !still_a_stub(file)});
         }
     }
     return states;
 }
+
+}  // namespace
 
 void print_progress() {
     std::vector<ExerciseState> states = exercise_states();

@@ -2,11 +2,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#endif
 
 #include <algorithm>
 #include <chrono>
@@ -97,6 +95,10 @@ void check_offer(const Mechanism& mechanism, const RunOptions& options, Precisio
     if (!options.exercise.empty()) throw std::runtime_error("--exercise needs --impl exercise or --impl solution");
     if (wanted == "naive") {
         if (!options.device.empty()) throw std::runtime_error("--device is for kernels; --impl naive runs on the CPU");
+        const auto& offered = mechanism.naive_precisions;
+        if (std::find(offered.begin(), offered.end(), precision) == offered.end())
+            throw std::runtime_error(
+                fmt::format("{} --impl naive does not compute in {}", mechanism.name, name(precision)));
         return;
     }
     bool is_stage = false;
@@ -184,9 +186,7 @@ int compute_apart(const Mechanism& mechanism, const Case& input_case, const RunO
     pid_t self = ::getpid(), child = ::fork();
     if (child < 0) throw std::runtime_error(std::string("cannot start a process: ") + std::strerror(errno));
     if (child == 0) {
-#ifdef __linux__
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // it does not outlive this process, however that ends
-#endif
         if (::getppid() != self) std::_Exit(exit_broken);
         int status = compute(mechanism, input_case, options, precision, out);
         std::fflush(nullptr);

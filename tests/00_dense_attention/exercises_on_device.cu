@@ -9,32 +9,31 @@
 namespace attn::exercises {
 
 namespace {
-// On the emulator an error in one kernel would hide the next test's: start anew. On a GPU the process is lost anyway.
-void start_anew() {
+
+template <auto exercise>
+void run_anew(const auto& in, const auto& options, const auto& out) {
 #if !defined(__CUDACC__)
-    cudaDeviceReset();
+    cudaDeviceReset();  // an error of the test before would hide this one's; on a GPU the process is lost anyway
 #endif
+    on_device<exercise>(in, options, out);
 }
+
 }  // namespace
 
 void run(const row_maximum::Inputs& in, const row_maximum::Options& options, const row_maximum::Outputs& out) {
-    start_anew();
-    on_device<&row_maximum::row_maximum>(in, options, out);
+    run_anew<&row_maximum::row_maximum>(in, options, out);
 }
 
 void run(const warp_reduction::Inputs& in, const warp_reduction::Options& options, const warp_reduction::Outputs& out) {
-    start_anew();
-    on_device<&warp_reduction::warp_reduction>(in, options, out);
+    run_anew<&warp_reduction::warp_reduction>(in, options, out);
 }
 
 void run(const tile_transpose::Inputs& in, const tile_transpose::Options& options, const tile_transpose::Outputs& out) {
-    start_anew();
-    on_device<&tile_transpose::tile_transpose>(in, options, out);
+    run_anew<&tile_transpose::tile_transpose>(in, options, out);
 }
 
 void run(const scores_kernel::Inputs& in, const scores_kernel::Options& options, const scores_kernel::Outputs& out) {
-    start_anew();
-    on_device<&scores_kernel::scores_kernel>(in, options, out);
+    run_anew<&scores_kernel::scores_kernel>(in, options, out);
 }
 
 std::optional<Accesses> accesses() {

@@ -4,6 +4,7 @@
 
 #include "chapters/00_dense_attention/dense_attention_naive.hpp"
 #include "common/mechanism/cuda_versions.hpp"
+#include "common/tensor/random.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/property.hpp"
 #include "tests/support/xtensor.hpp"

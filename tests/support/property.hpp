@@ -1,11 +1,9 @@
-// Problems with generated sizes and seeds, and the comparisons that the tests of all chapters use.
+// The comparison that the property tests of all chapters use.
 #pragma once
 
 #include <cmath>
-#include <string>
 
-#include "common/tensor/random.hpp"
-#include "common/tensor/tensor.hpp"
+#include "common/tensor/tensor_view.hpp"
 
 namespace attn::testing {
 

@@ -14,34 +14,15 @@
 
 #include "common/tensor/nearest.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/refusal.hpp"
 
 using namespace attn;
+using attn::testing::check_message;
+using attn::testing::refusal;
 
 namespace {
 
 constexpr std::int64_t unbounded = std::numeric_limits<std::int64_t>::max();
-
-template <class Action>
-std::string refusal(Action action) {
-    try {
-        action();
-    } catch (const BadCase& error) {
-        return error.what();
-    }
-    return "(not refused)";
-}
-
-/// The message must be one line that starts with the file and holds all parts: what was found and what was expected.
-void check_message(const std::string& message, const std::string& file, std::initializer_list<std::string> parts) {
-    INFO(message);
-    CHECK(message.starts_with(file + ": found "));
-    CHECK(message.find(", expected ") != std::string::npos);
-    CHECK(message.find('\n') == std::string::npos);
-    for (const std::string& part : parts) {
-        INFO("wanted: " << part);
-        CHECK(message.find(part) != std::string::npos);
-    }
-}
 
 void check_json_refused(const std::string& text, std::initializer_list<std::string> parts) {
     check_message(refusal([&] { parse_case_json(text, "some/case.json"); }), "some/case.json", parts);

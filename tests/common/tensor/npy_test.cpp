@@ -15,8 +15,11 @@
 #include <vector>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/refusal.hpp"
 
 using namespace attn;
+using attn::testing::check_message;
+using attn::testing::refusal;
 
 namespace {
 
@@ -41,28 +44,6 @@ std::string padded(std::string header, int version = 1) {
 }
 
 Array parse(const std::string& text) { return parse_npy(std::as_bytes(std::span(text)), "some/q.npy"); }
-
-template <class Action>
-std::string refusal(Action action) {
-    try {
-        action();
-    } catch (const BadCase& error) {
-        return error.what();
-    }
-    return "(not refused)";
-}
-
-/// The message must be one line that starts with the file and holds all parts: what was found and what was expected.
-void check_message(const std::string& message, const std::string& file, std::initializer_list<std::string> parts) {
-    INFO(message);
-    CHECK(message.starts_with(file + ": found "));
-    CHECK(message.find(", expected ") != std::string::npos);
-    CHECK(message.find('\n') == std::string::npos);
-    for (const std::string& part : parts) {
-        INFO("wanted: " << part);
-        CHECK(message.find(part) != std::string::npos);
-    }
-}
 
 void check_refused(const std::string& text, std::initializer_list<std::string> parts) {
     check_message(refusal([&] { parse(text); }), "some/q.npy", parts);
