@@ -169,9 +169,10 @@ int table_verb() {
     for (const auto& [name, m] : measured) as_predicted = as_predicted && m.formula_holds && m.kernel_findings == 0;
     fmt::print(
         "\n{}\n"
-        "work, memory: growth of the multiply-adds, and of the bytes held beside inputs and outputs, counted\n"
-        "while the naive version runs on the CPU, fitted over n = 128 … 2048 (one head, D = 16). costs: whether\n"
-        "the cost formulas equal the counts. kernel error: relative, of the CUDA kernel run by the emulator at\n"
+        "work, memory: growth of the multiply-adds, and of the bytes held beside inputs\n"
+        "and outputs, counted while the naive version runs on the CPU, fitted over\n"
+        "n = 128 … 2048 (one head, D = 16). costs: whether the cost formulas equal the\n"
+        "counts. kernel error: relative, of the CUDA kernel run by the emulator at\n"
         "n = {}, against double.\n",
         book["notation"].value_or(std::string()), kernel_size);
     fmt::print("\n");
