@@ -1,5 +1,6 @@
 // Launches: checks that a GPU would take them, spreads the blocks over the cores, and reports what was found.
 #include <fmt/format.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -102,6 +103,7 @@ class Pool {
     void start_helper() {
         auto& helper = *helpers_.emplace_back(std::make_unique<Helper>());
         helper.thread = std::thread([this, &helper] {
+            ::pthread_setname_np(::pthread_self(), "emulator");  // tells it from threads of the program
             std::unique_lock lock(mutex_);
             while (true) {
                 work_.wait(lock, [&] { return helper.launch != nullptr; });

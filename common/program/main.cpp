@@ -7,13 +7,15 @@
 #include <fstream>
 #include <iostream>
 
+#include "common/program/grade.hpp"
 #include "common/program/program.hpp"
 #include "common/tensor/case.hpp"
 #include "common/tensor/nearest.hpp"
 
 namespace {
 
-const std::vector<std::string> verbs = {"table", "run", "trace", "test", "setup", "help"};
+const std::vector<std::string> verbs = {"table", "run",   "trace", "test",  "list",  "watch", "hint",
+                                        "next",  "reset", "debug", "grade", "setup", "help"};
 
 int print_help() {
     std::ifstream text(ATTN_SOURCE_FOLDER "/common/program/help.txt");
@@ -61,6 +63,38 @@ int main(int argc, char** argv) {
         if (std::isfinite(seconds) && seconds > 0) return std::string();
         return fmt::format("found {}, expected a number of seconds above 0", attn::in_quotes(text));
     });
+    attn::TestOptions test;
+    std::string exercise;
+    std::optional<int> level;
+    std::filesystem::path failing_case;
+    bool yes = false;
+    CLI::App* test_command = app.add_subcommand("test");
+    test_command->add_option("names", test.names);
+    test_command->add_option("--device", test.device)->check(CLI::IsMember({"emulated", "cuda"}));
+    test_command->add_option("--seed", test.seed)->check([](const std::string& text) {
+        if (text.find_first_not_of("0123456789") == std::string::npos) return std::string();
+        return fmt::format("found {}, expected a whole number, 0 or more", attn::in_quotes(text));
+    });
+    CLI::App* list = app.add_subcommand("list");
+    CLI::App* watch = app.add_subcommand("watch");
+    watch->add_option("exercise", exercise);
+    CLI::App* hint = app.add_subcommand("hint");
+    hint->add_option("exercise", exercise);
+    hint->add_option("--level", level)->check(CLI::Range(1, 3));
+    CLI::App* next = app.add_subcommand("next");
+    CLI::App* reset = app.add_subcommand("reset");
+    reset->add_option("exercise", exercise)->required();
+    reset->add_flag("--yes", yes);
+    CLI::App* debug = app.add_subcommand("debug");
+    debug->add_option("exercise", exercise)->required();
+    debug->add_option("case", failing_case);
+    attn::GradeOptions grading;
+    CLI::App* grade = app.add_subcommand("grade");
+    grade->add_option("submissions", grading.submissions)->required();
+    grade->add_option("--rubric", grading.rubric);
+    grade->add_option("--out", grading.out);
+    grade->add_option("--seed", grading.seed);
+    grade->add_flag("--i-trust-these-submissions", grading.trust);
     for (CLI::App* verb : app.get_subcommands({})) {
         verb->set_help_flag("");
         verb->add_flag("-h,--help", help);
@@ -77,6 +111,14 @@ int main(int argc, char** argv) {
     try {
         if (run_command->parsed()) return attn::run_verb(run);
         if (trace->parsed()) return attn::trace_verb(mechanism);
+        if (test_command->parsed()) return attn::test_verb(test);
+        if (list->parsed()) return attn::list_verb();
+        if (watch->parsed()) return attn::watch_verb(exercise);
+        if (hint->parsed()) return attn::hint_verb(exercise, level);
+        if (next->parsed()) return attn::next_verb();
+        if (reset->parsed()) return attn::reset_verb(exercise, yes);
+        if (grade->parsed()) return attn::grade_verb(grading);
+        if (debug->parsed()) return attn::debug_verb(exercise, failing_case);
         return attn::table_verb();
     } catch (const attn::BadCase& error) {
         return bad_usage(error.what());

@@ -1,9 +1,11 @@
 // The verbs of the command line. Each returns the program's exit status.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace attn {
 
@@ -22,5 +24,22 @@ struct RunOptions {
 int run_verb(const RunOptions& options);
 int table_verb();
 int trace_verb(const std::string& mechanism);
+
+struct TestOptions {
+    std::vector<std::string> names;  // of exercises, or of chapters or their numbers
+    std::string device = "emulated";
+    std::uint64_t seed = 1;
+};
+
+int test_verb(const TestOptions& options);
+// A question of section 19.9, or a folder of tests/; nothing where the name is neither.
+std::optional<int> test_other(const std::string& name);
+int list_verb();
+int next_verb();
+// Without a name: of the first exercise that is not done.
+int hint_verb(const std::string& exercise, std::optional<int> level);
+int watch_verb(const std::string& exercise);
+int reset_verb(const std::string& exercise, bool yes);
+int debug_verb(const std::string& exercise, const std::filesystem::path& case_folder);
 
 }  // namespace attn

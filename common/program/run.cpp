@@ -1,21 +1,22 @@
 // attn run CASE: computes a mechanism on a case, in a child process, and holds the outputs against expected/.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 
 #include "common/cuda/cuda_error.hpp"
 #include "common/emulator/emulator.hpp"
+#include "common/exercise/child_process.hpp"
 #include "common/exercise/not_implemented_yet.hpp"
+#include "common/exercise/verdict.hpp"
 #include "common/mechanism/mechanism.hpp"
+#include "common/program/build.hpp"
 #include "common/program/program.hpp"
 #include "common/tensor/compare.hpp"
 #include "common/tensor/nearest.hpp"
@@ -25,54 +26,6 @@ namespace attn {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// A folder that is removed with everything in it.
-class TemporaryFolder {
-  public:
-    TemporaryFolder() {
-        std::string name = (std::filesystem::temp_directory_path() / "attn-run-XXXXXX").string();
-        if (!::mkdtemp(name.data())) throw std::runtime_error("cannot make a folder like " + name);
-        path_ = name;
-    }
-    ~TemporaryFolder() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    const std::filesystem::path& path() const { return path_; }
-
-  private:
-    std::filesystem::path path_;
-};
-
-// Holds back the signals that end a program while it lives: what was begun is finished or cleaned up, then they have
-// their usual effect. Those that the caller ignores (nohup) stay ignored.
-class SignalsHeld {
-  public:
-    SignalsHeld() {
-        ::signal(SIGCHLD, SIG_DFL);  // inherited as ignored, it would hide how the child ended
-        ::sigemptyset(&held_);
-        ::sigaddset(&held_, SIGCHLD);
-        for (int number : {SIGINT, SIGTERM, SIGHUP}) {
-            struct sigaction inherited;
-            ::sigaction(number, nullptr, &inherited);
-            if (inherited.sa_handler != SIG_IGN) ::sigaddset(&held_, number);
-        }
-        ::sigprocmask(SIG_BLOCK, &held_, &before_);
-    }
-    ~SignalsHeld() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
-    SignalsHeld(const SignalsHeld&) = delete;
-
-    // The signal that came, SIGCHLD among them; -1 where none came in time.
-    int wait(double seconds) const {
-        auto whole = static_cast<std::time_t>(seconds);
-        timespec duration = {whole, static_cast<long>((seconds - static_cast<double>(whole)) * 1e9)};
-        return ::sigtimedwait(&held_, nullptr, &duration);
-    }
-
-  private:
-    sigset_t held_, before_;
-};
 
 Precision parse_precision(const std::string& text) {
     for (Precision precision : {Precision::float64, Precision::float32, Precision::float16, Precision::bfloat16})
@@ -179,16 +132,16 @@ int compute(const Mechanism& mechanism, const Case& input_case, const RunOptions
     }
 }
 
-// Runs compute in a child process, so that a crash is a status.
-int compute_apart(const Mechanism& mechanism, const Case& input_case, const RunOptions& options, Precision precision,
-                  const std::filesystem::path& out, const SignalsHeld& signals) {
+// Runs `compute`, which gives an exit status, in a child process, so that a crash is a status.
+int run_apart(const std::function<int()>& compute, std::optional<double> timeout_seconds, const SignalsHeld& signals) {
     std::fflush(nullptr);
     pid_t self = ::getpid(), child = ::fork();
     if (child < 0) throw std::runtime_error(std::string("cannot start a process: ") + std::strerror(errno));
     if (child == 0) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // it does not outlive this process, however that ends
         if (::getppid() != self) std::_Exit(exit_broken);
-        int status = compute(mechanism, input_case, options, precision, out);
+        signals.release();
+        int status = compute();
         std::fflush(nullptr);
         std::_Exit(status);
     }
@@ -196,8 +149,7 @@ int compute_apart(const Mechanism& mechanism, const Case& input_case, const RunO
     int status = 0;
     while (::waitpid(child, &status, WNOHANG) == 0) {
         double left = 3600;  // any duration: without a timeout only a signal ends the wait for good
-        if (options.timeout_seconds)
-            left = *options.timeout_seconds - std::chrono::duration<double>(Clock::now() - start).count();
+        if (timeout_seconds) left = *timeout_seconds - std::chrono::duration<double>(Clock::now() - start).count();
         int number = left > 0 ? signals.wait(std::min(left, 3600.0)) : -1;
         bool ended_by_signal = number > 0 && number != SIGCHLD;
         if (left > 0 && !ended_by_signal) continue;
@@ -206,7 +158,7 @@ int compute_apart(const Mechanism& mechanism, const Case& input_case, const RunO
         if (ended_by_signal)
             ::raise(number);  // takes effect once the signals are no longer held
         else
-            fmt::print(stderr, "attn: timed out after {} s\n", *options.timeout_seconds);
+            fmt::print(stderr, "attn: timed out after {} s\n", *timeout_seconds);
         return exit_broken;
     }
     if (WIFSIGNALED(status)) {
@@ -251,32 +203,76 @@ int print_comparison(const Case& input_case, Precision precision, const NamedArr
     return all_within ? exit_ok : exit_outside_bound;
 }
 
+// Builds the worker of an exercise and hands it the case.
+int run_exercise_on(const ExerciseInfo& exercise, const RunOptions& options, const std::filesystem::path& out,
+                    const SignalsHeld& signals) {
+    const bool on_gpu = options.device == "cuda" && exercise.is_cuda();
+    const bool solution = options.implementation == "solution";
+    const std::string target = (solution ? "solution_" : "worker_") + exercise.name + (on_gpu ? "_cuda" : "");
+    const BuildOutcome built = build({target}, signals);
+    if (must_end()) return exit_broken;
+    if (!built.succeeded) {
+        fmt::print(stderr, "{}", diagnostics_for(exercise.file, built));
+        return exit_bad_usage;
+    }
+    const std::string folder = std::string(solution ? "solution" : "mine") + (on_gpu ? "_cuda" : "");
+    const std::string worker = (workers_folder(folder) / exercise.name).string();
+    const std::string input = std::filesystem::absolute(options.case_folder).string();
+    return run_apart(
+        [&] {
+            ::execl(worker.c_str(), worker.c_str(), input.c_str(), out.c_str(), nullptr);
+            fmt::print(stderr, "attn: cannot run {}: {}\n", worker, std::strerror(errno));
+            return static_cast<int>(exit_bad_usage);
+        },
+        options.timeout_seconds.value_or(60), signals);
+}
+
+// Refuses what an exercise does not offer.
+void check_exercise(const ExerciseInfo& exercise, const RunOptions& options, Precision precision) {
+    if (options.implementation != "exercise" && options.implementation != "solution")
+        throw std::runtime_error(exercise.name + " is an exercise: --impl exercise (yours) or --impl solution");
+    if (!options.exercise.empty() && options.exercise != exercise.name)
+        throw std::runtime_error(fmt::format("--exercise {}: the case is one of {}", options.exercise, exercise.name));
+    if (precision != Precision::float32)
+        throw std::runtime_error(fmt::format("{} computes in float32, not in {}", exercise.name, name(precision)));
+    if (!options.device.empty() && !exercise.is_cuda())
+        throw std::runtime_error("--device is for kernels; " + exercise.name + " runs on the CPU");
+}
+
 }  // namespace
 
 int run_verb(const RunOptions& options) {
     Case input_case = read_case(options.case_folder);
     const Mechanism* mechanism = find_mechanism(input_case.mechanism);
-    if (!mechanism) {
+    const ExerciseInfo* exercise = find_exercise(input_case.mechanism);
+    Precision precision = parse_precision(options.dtype);
+    if (exercise) {
+        check_exercise(*exercise, options, precision);
+    } else if (mechanism) {
+        check_offer(*mechanism, options, precision);
+        mechanism->check(input_case);
+    } else {
         std::vector<std::string> names;
         for (const Mechanism& known : mechanisms()) names.push_back(known.name);
+        for (const ExerciseInfo& known : exercises()) names.push_back(known.name);
         std::string near = nearest(input_case.mechanism, names);
         throw BadCase((options.case_folder / "case.json").string(), "mechanism " + in_quotes(input_case.mechanism),
                       near.empty() ? fmt::format("one of those built: {}", fmt::join(names, ", "))
                                    : fmt::format("\"{}\"?", near));
     }
-    Precision precision = parse_precision(options.dtype);
-    check_offer(*mechanism, options, precision);
-    mechanism->check(input_case);
     check_out(options.out, options.case_folder);
 
     NamedArrays outputs;
     {
         SignalsHeld signals;
         TemporaryFolder computed;
-        int status = compute_apart(*mechanism, input_case, options, precision, computed.path(), signals);
+        int status =
+            exercise ? run_exercise_on(*exercise, options, computed.path(), signals)
+                     : run_apart([&] { return compute(*mechanism, input_case, options, precision, computed.path()); },
+                                 options.timeout_seconds, signals);
         if (status != exit_ok) return status;
         for (const auto& file : std::filesystem::directory_iterator(computed.path()))
-            outputs[file.path().stem().string()] = read_npy(file.path());
+            if (file.path().extension() == ".npy") outputs[file.path().stem().string()] = read_npy(file.path());
         if (!options.out.empty()) {
             std::filesystem::create_directories(options.out);
             for (const auto& [output, array] : outputs) write_npy(options.out / (output + ".npy"), array);

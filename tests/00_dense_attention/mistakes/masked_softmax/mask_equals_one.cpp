@@ -1,0 +1,38 @@
+// Wrong: only a mask of 1 lets the score count.
+#include "chapters/00_dense_attention/exercises/masked_softmax.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "common/exercise/not_implemented_yet.hpp"
+
+namespace attn::exercises::masked_softmax {
+
+// ---- your code ----
+
+void masked_softmax(const Inputs& in, const Options&, const Outputs& out) {
+    constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
+    for (int i = 0; i < in.scores.extent(0); ++i) {
+        auto counts = [&](int j) { return in.mask(i, j) == 1; };
+        float maximum = in.sink(i);
+        for (int j = 0; j < in.scores.extent(1); ++j)
+            if (counts(j)) maximum = std::max(maximum, in.scores(i, j));
+        if (maximum == minus_infinity) {
+            for (int j = 0; j < in.scores.extent(1); ++j) out.weights(i, j) = 0;
+            out.log_sum_exp(i) = minus_infinity;
+            continue;
+        }
+        float sum = std::exp(in.sink(i) - maximum);
+        for (int j = 0; j < in.scores.extent(1); ++j) {
+            out.weights(i, j) = counts(j) ? std::exp(in.scores(i, j) - maximum) : 0;
+            sum += out.weights(i, j);
+        }
+        for (int j = 0; j < in.scores.extent(1); ++j) out.weights(i, j) /= sum;
+        out.log_sum_exp(i) = maximum + std::log(sum);
+    }
+}
+
+// ---- end of your code ----
+
+}  // namespace attn::exercises::masked_softmax
