@@ -2,6 +2,7 @@
 // makes the tanh of an exponential that cannot overflow.
 #include "chapters/00_dense_attention/exercises/scores_kernel.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 

@@ -1,6 +1,7 @@
 // Judges tile_transpose. The answer walks over x and puts each element where it belongs, without tiles.
 #include "chapters/00_dense_attention/exercises/tile_transpose.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
