@@ -48,9 +48,44 @@ struct Counts {
     std::uint64_t shared_stores = 0, shared_store_bytes = 0;
     std::uint64_t atomics = 0;
 
+    // What a GPU makes of them (profile.hpp): a request is what the lanes of a warp ask for by one instruction; device
+    // memory moves in sectors of 32 bytes; shared memory serves a request in wavefronts, more than the least that its
+    // size needs where lanes want different words of one bank. Atomic operations are not among these.
+    std::uint64_t global_load_requests = 0, global_load_sectors = 0;
+    std::uint64_t global_store_requests = 0, global_store_sectors = 0;
+    std::uint64_t useful_sector_bytes = 0;  // bytes of all these sectors that some lane asked for
+    std::uint64_t shared_load_wavefronts = 0, shared_store_wavefronts = 0;
+    std::uint64_t bank_conflicts = 0;  // wavefronts beyond the least
+
     Counts& operator+=(const Counts& other);
     bool operator==(const Counts&) const = default;
 };
+
+// The requests of one place in a kernel.
+struct AccessPattern {
+    std::string file;
+    int line = 0;
+    bool shared = false, store = false;
+    unsigned bytes = 0;  // of one lane's access
+    std::uint64_t requests = 0, accesses = 0;
+    std::uint64_t sectors = 0, useful_bytes = 0;       // global memory
+    std::uint64_t wavefronts = 0, bank_conflicts = 0;  // shared memory
+
+    AccessPattern& operator+=(const AccessPattern& other);  // the counts
+};
+
+// One launch that ran to its end.
+struct LaunchProfile {
+    std::string kernel;
+    unsigned grid[3] = {}, block[3] = {};
+    std::size_t dynamic_shared_bytes = 0;
+    Counts counts;
+    std::vector<AccessPattern> lines;  // by file and line
+};
+
+// Launches are remembered while this is true. Off at first: finding the lines takes time.
+void keep_profiles(bool keep);
+const std::vector<LaunchProfile>& profiles();  // since the program began or reset() was called
 
 // Since the program began or reset() was called.
 const Counts& counts();

@@ -97,7 +97,8 @@ bool allowed(const std::uint8_t* shadow, std::size_t bytes, Access access) {
                 instruction);
 }
 
-void count(Worker& worker, bool shared, std::size_t bytes, Access access) {
+void count(Worker& worker, bool shared, std::uintptr_t position, std::size_t bytes, Access access,
+           const void* instruction) {
     Counts& counts = worker.counts;
     if (access == Access::atomic) {
         ++counts.atomics;
@@ -108,6 +109,9 @@ void count(Worker& worker, bool shared, std::size_t bytes, Access access) {
         ++(access == Access::load ? counts.global_loads : counts.global_stores);
         (access == Access::load ? counts.global_load_bytes : counts.global_store_bytes) += bytes;
     }
+    if (access != Access::atomic && bytes <= 16)  // larger ones are no single instruction
+        worker.log.add(worker.running->index, instruction, static_cast<std::uint32_t>(position),
+                       static_cast<unsigned>(bytes), shared, access == Access::store);
 }
 
 // Shadow bytes of one access, in one comparison where the access is a power of two: 2, 4, 8 or 16 bytes.
@@ -150,7 +154,7 @@ void check_access(Worker& worker, std::uintptr_t address, std::size_t bytes, Acc
             if (!allowed(shadow, bytes, access)) fail_device(worker, address, bytes, access, instruction);
             std::memset(shadow, written, bytes);
         }
-        count(worker, false, bytes, access);
+        count(worker, false, address - arena_low, bytes, access, instruction);
         return;
     }
 
@@ -163,7 +167,7 @@ void check_access(Worker& worker, std::uintptr_t address, std::size_t bytes, Acc
             worker.shared_dirty_low = std::min(worker.shared_dirty_low, offset);
             worker.shared_dirty_high = std::max(worker.shared_dirty_high, offset + bytes);
         }
-        count(worker, true, bytes, access);
+        count(worker, true, offset, bytes, access, instruction);
         return;
     }
 

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <new>
 #include <thread>
+#include <tuple>
 
 #include "common/emulator/machine.hpp"
 
@@ -29,6 +30,8 @@ constexpr dim3 largest_block{1024, 1024, 64};
 
 Counts total_counts;
 std::vector<Finding> all_findings;
+std::vector<LaunchProfile> all_profiles;
+bool keep_all_profiles = false;
 bool print = true;
 std::atomic<cudaError_t> last_error{cudaSuccess};
 std::map<const void*, std::size_t> dynamic_shared_limit;
@@ -127,6 +130,30 @@ bool within(dim3 extent, dim3 limit) {
            extent.z <= limit.z;
 }
 
+LaunchProfile profile_of(const LaunchRequest& request, const Counts& counts, const std::vector<Worker*>& workers) {
+    LaunchProfile profile;
+    profile.kernel = function_name(request.kernel);
+    const dim3 extents[] = {request.grid, request.block};
+    for (int which = 0; which < 2; ++which) {
+        unsigned* to = which == 0 ? profile.grid : profile.block;
+        to[0] = extents[which].x, to[1] = extents[which].y, to[2] = extents[which].z;
+    }
+    profile.dynamic_shared_bytes = request.dynamic_bytes;
+    profile.counts = counts;
+    // One line of the source may be several instructions, in several copies of a loop.
+    std::map<std::tuple<std::string, int, bool, bool, unsigned>, AccessPattern> by_line;
+    for (Worker* worker : workers)
+        for (const auto& [instruction, pattern] : worker->log.patterns()) {
+            const SourceLine line = source_line(instruction);
+            AccessPattern& sum = by_line[{line.file, line.line, pattern.shared, pattern.store, pattern.bytes}];
+            sum.file = line.file, sum.line = line.line;
+            sum.shared = pattern.shared, sum.store = pattern.store, sum.bytes = pattern.bytes;
+            sum += pattern;
+        }
+    for (auto& [key, pattern] : by_line) profile.lines.push_back(std::move(pattern));
+    return profile;
+}
+
 cudaError_t refuse(cudaError_t error, const std::string& why, const void* kernel) {
     if (print) fmt::print(stderr, "emulator: no GPU would launch {}: {}\n", function_name(kernel), why);
     return set_error(error);
@@ -158,6 +185,14 @@ Counts& Counts::operator+=(const Counts& other) {
     shared_stores += other.shared_stores;
     shared_store_bytes += other.shared_store_bytes;
     atomics += other.atomics;
+    global_load_requests += other.global_load_requests;
+    global_load_sectors += other.global_load_sectors;
+    global_store_requests += other.global_store_requests;
+    global_store_sectors += other.global_store_sectors;
+    useful_sector_bytes += other.useful_sector_bytes;
+    shared_load_wavefronts += other.shared_load_wavefronts;
+    shared_store_wavefronts += other.shared_store_wavefronts;
+    bank_conflicts += other.bank_conflicts;
     return *this;
 }
 
@@ -171,8 +206,11 @@ const Counts& counts() { return total_counts; }
 const std::vector<Finding>& findings() { return all_findings; }
 void print_findings(bool wanted) { print = wanted; }
 void use_workers(int workers) { wanted_workers = workers; }
+void keep_profiles(bool keep) { keep_all_profiles = keep; }
+const std::vector<LaunchProfile>& profiles() { return all_profiles; }
 void reset() {
     total_counts = {};
+    all_profiles.clear();
     all_findings.clear();
     restart_peak_device_bytes();
 }
@@ -231,8 +269,11 @@ cudaError_t launch(const LaunchRequest& request) {
         if (worker->failure.error != cudaSuccess && (!failure || worker->failure.block < failure->block))
             failure = &worker->failure;
     if (!failure) {
-        for (Worker* worker : used) total_counts += worker->counts;
-        ++total_counts.launches;
+        Counts of_launch;
+        of_launch.launches = 1;
+        for (Worker* worker : used) of_launch += worker->counts;
+        total_counts += of_launch;
+        if (keep_all_profiles) all_profiles.push_back(profile_of(request, of_launch, used));
         return cudaSuccess;
     }
     Finding finding = failure->finding;

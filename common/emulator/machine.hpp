@@ -15,6 +15,7 @@
 #include "common/emulator/emulator.hpp"
 #include "common/emulator/include/cuda_runtime_api.h"
 #include "common/emulator/include/warp_collectives.h"
+#include "common/emulator/profile.hpp"
 
 namespace attn::emulator {
 
@@ -89,6 +90,7 @@ struct Worker {
     std::size_t shared_dirty_low = 0, shared_dirty_high = 0;
     Fiber* running = nullptr;
     Counts counts;
+    AccessLog log;
 
     Launch* launch = nullptr;
     std::uint64_t block = 0;
@@ -117,6 +119,7 @@ struct Worker {
     void release_barrier_if_complete();
     [[noreturn]] void leave();  // the running fiber is done
     bool complete_collective(Fiber& member);
+    std::uint32_t lanes_alive(unsigned first) const;  // of the warp that begins with this thread
     [[noreturn]] void fail(FindingKind kind, cudaError_t error, std::string message, const void* address);
     void wait_for_lower_blocks();
 

@@ -190,6 +190,7 @@ void Worker::begin(Launch& next) {
     prepare();
     launch = &next;
     counts = {};
+    log.restart();
     failure = {};
     // Of the storage of `extern __shared__` arrays this launch has as much as it asked for.
     std::size_t dynamic = reinterpret_cast<std::uintptr_t>(attn_dynamic_shared) - shared_low;
@@ -287,6 +288,7 @@ void Worker::run_block(std::uint64_t linear_block) {
     ++counts.blocks;
     running = &main;
     switch_away();  // comes back when all threads have returned, or one broke a rule
+    log.block_together((threads + warp_size - 1) / warp_size, counts);
 }
 
 void Worker::fail(FindingKind kind, cudaError_t error, std::string message, const void* address) {
@@ -321,6 +323,7 @@ void Worker::release_barrier_if_complete() {
         fibers[index].waiting = Waiting::nothing;
         mark_ready(index);
     }
+    log.block_together((threads + warp_size - 1) / warp_size, counts);
     barrier_result = barrier_count;
     barrier_threads = static_cast<int>(at_barrier);
     at_barrier = 0;
@@ -365,6 +368,13 @@ int block_barrier(BarrierOperation operation, int predicate) {
 
 // ---- warp collectives ----------------------------------------------------------------------------------------------
 
+std::uint32_t Worker::lanes_alive(unsigned first) const {
+    std::uint32_t lanes = 0;
+    for (unsigned index = first; index < std::min(first + warp_size, threads); ++index)
+        if (fibers[index].waiting != Waiting::returned) lanes |= 1u << (index - first);
+    return lanes;
+}
+
 // Ends the collective that `member` waits at, if every lane of its mask is there that has not returned (and that the
 // last, partial warp of a block has at all).
 bool Worker::complete_collective(Fiber& member) {
@@ -388,6 +398,7 @@ bool Worker::complete_collective(Fiber& member) {
                                     lane.index % warp_size, lane.request.source));
         }
     ++counts.warp_collectives;
+    if (present == lanes_alive(first)) log.warp_together(first / warp_size, counts);
     complete(lanes, present, request.operation);
     for (std::uint32_t rest = present; rest; rest &= rest - 1) {
         Fiber& lane = lanes[std::countr_zero(rest)];

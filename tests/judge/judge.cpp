@@ -366,11 +366,12 @@ Report Test::run(const std::string& exercise, const std::vector<Mistake>& mistak
         for (std::size_t index = 0; index < mistakes.size(); ++index) {
             const Mistake& mistake = mistakes[index];
             if (!state.consistent[index]) continue;
+            const Answer wrong = trial.answer(mistake.name);
             if (!finding_kind.empty())
-                state.consistent[index] =
-                    mistake.finding == finding_kind && finding_text.find(mistake.finding_says) != std::string::npos;
+                state.consistent[index] = wrong.finding != Answer::Finding::never && mistake.finding == finding_kind &&
+                                          finding_text.find(mistake.finding_says) != std::string::npos;
             else
-                state.consistent[index] = equal(outputs, trial.answer(mistake.name));
+                state.consistent[index] = wrong.finding != Answer::Finding::always && equal(outputs, wrong);
         }
     }
 

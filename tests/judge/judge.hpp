@@ -28,10 +28,12 @@ struct Tolerance {
     double magnitude = 0;  // of the numbers whose sum the element is, where they may cancel
 };
 
-// By name: float64, or int32 where the output is int.
+// What a worker gives for an input: outputs by name, float64, or int32 where the output is int; or, of a mistake that
+// breaks a rule there, a finding.
 struct Answer {
     NamedArrays outputs;
     std::map<std::string, Tolerance> tolerances;
+    enum class Finding { never, perhaps, always } finding = Finding::never;  // in place of the outputs
 
     template <class T, std::size_t N>
     void add(const std::string& name, const xt::xtensor<T, N>& tensor, Tolerance tolerance = {}) {
@@ -42,13 +44,13 @@ struct Answer {
     }
 };
 
-// A usual wrong answer, known by what it computes: answer(inputs, options, name) makes the mistake on purpose. Where
-// that is not defined (a race, memory that nobody wrote) by what the emulator finds; where the outputs are right by the
-// expectation that they cost too much to meet.
+// A usual wrong answer, known by what it computes: answer(inputs, options, name) makes the mistake on purpose. On
+// inputs where that is not defined (a race, memory that nobody wrote: Answer::finding) by what the emulator finds;
+// where the outputs are right, by the expectation that they cost too much to meet.
 struct Mistake {
     std::string name;               // of its file in tests/<chapter>/mistakes/<exercise>/
     std::string says;               // to the student: what the answer equals, and what to look at
-    std::string finding = "";       // its kind ("never_written", …), or "crashed"
+    std::string finding = "";       // its kind ("never_written", …), or "crashed", where it has one
     std::string finding_says = "";  // a part of its text
     std::string expectation = "";   // the key given to Test::expect
 };

@@ -75,7 +75,9 @@ judge::Answer mistaken(const Inputs& in, std::string_view mistake) {
         for (int j = 0; j < columns; ++j)
             if (mistake == "masked_not_written" && !counts(j)) weights(i, j) = nan_value;  // as all outputs begin
     }
-    return with_tolerances(weights, log_sum_exp);
+    judge::Answer result = with_tolerances(weights, log_sum_exp);
+    if (mistake == "one_too_far") result.finding = judge::Answer::Finding::always;
+    return result;
 }
 
 judge::Answer answer(const Inputs& in, const Options&, std::string_view mistake) {
