@@ -43,6 +43,9 @@ std::string report() {
                              {"shared_load_bytes", c.shared_load_bytes},
                              {"shared_store_bytes", c.shared_store_bytes},
                              {"atomics", c.atomics},
+                             {"global_load_sectors", c.global_load_sectors},
+                             {"global_store_sectors", c.global_store_sectors},
+                             {"bank_conflicts", c.bank_conflicts},
                              {"peak_device_bytes", emulator::peak_device_bytes()}};
     std::string text = nlohmann::json{{"findings", findings}, {"counts", counts}}.dump(
         -1, ' ', false, nlohmann::json::error_handler_t::replace);

@@ -14,8 +14,8 @@
 
 namespace {
 
-const std::vector<std::string> verbs = {"table", "run",   "trace", "test",  "list",  "watch", "hint",
-                                        "next",  "reset", "debug", "grade", "setup", "help"};
+const std::vector<std::string> verbs = {"table", "run",  "trace", "profile", "test",  "list",  "watch",
+                                        "hint",  "next", "reset", "debug",   "grade", "setup", "help"};
 
 int print_help() {
     std::ifstream text(ATTN_SOURCE_FOLDER "/common/program/help.txt");
@@ -51,6 +51,13 @@ int main(int argc, char** argv) {
     app.add_subcommand("table");
     CLI::App* trace = app.add_subcommand("trace");
     trace->add_option("mechanism", mechanism)->required();
+    attn::ProfileOptions profiling;
+    CLI::App* profile = app.add_subcommand("profile");
+    profile->add_option("mechanism", profiling.mechanism)->required();
+    profile->add_option("--stage", profiling.stage);
+    profile->add_option("--n", profiling.n)->check(CLI::Range(1, 4096));
+    profile->add_flag("--lines", profiling.lines);
+    profile->add_flag("--json", profiling.json);
     CLI::App* run_command = app.add_subcommand("run");
     run_command->add_option("case", run.case_folder)->required();
     run_command->add_option("--impl", run.implementation);
@@ -110,6 +117,7 @@ int main(int argc, char** argv) {
 
     try {
         if (run_command->parsed()) return attn::run_verb(run);
+        if (profile->parsed()) return attn::profile_verb(profiling);
         if (trace->parsed()) return attn::trace_verb(mechanism);
         if (test_command->parsed()) return attn::test_verb(test);
         if (list->parsed()) return attn::list_verb();

@@ -25,6 +25,15 @@ int run_verb(const RunOptions& options);
 int table_verb();
 int trace_verb(const std::string& mechanism);
 
+struct ProfileOptions {
+    std::string mechanism;
+    std::string stage;  // empty: the last one
+    int n = 256;
+    bool lines = false, json = false;
+};
+
+int profile_verb(const ProfileOptions& options);
+
 struct TestOptions {
     std::vector<std::string> names;  // of exercises, or of chapters or their numbers
     std::string device = "emulated";

@@ -401,10 +401,17 @@ Report Test::run(const std::string& exercise, const std::vector<Mistake>& mistak
     report.right = outcome == Outcome::passed;
     if (report.right && noticed.contains("counts") && noticed["counts"].is_object()) {
         const nlohmann::json& c = noticed["counts"];
-        report.counts = Counts{count_at(c, "launches"),           count_at(c, "blocks"),
-                               count_at(c, "barriers"),           count_at(c, "global_load_bytes"),
-                               count_at(c, "global_store_bytes"), count_at(c, "shared_load_bytes"),
-                               count_at(c, "shared_store_bytes"), count_at(c, "atomics"),
+        report.counts = Counts{count_at(c, "launches"),
+                               count_at(c, "blocks"),
+                               count_at(c, "barriers"),
+                               count_at(c, "global_load_bytes"),
+                               count_at(c, "global_store_bytes"),
+                               count_at(c, "shared_load_bytes"),
+                               count_at(c, "shared_store_bytes"),
+                               count_at(c, "atomics"),
+                               count_at(c, "global_load_sectors"),
+                               count_at(c, "global_store_sectors"),
+                               count_at(c, "bank_conflicts"),
                                count_at(c, "peak_device_bytes")};
     }
     return report;

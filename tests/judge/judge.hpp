@@ -65,7 +65,7 @@ struct Exercise {
 // What a worker tells of itself. It explains, and may fail a test; it never passes one.
 struct Counts {
     std::uint64_t launches, blocks, barriers, global_load_bytes, global_store_bytes, shared_load_bytes,
-        shared_store_bytes, atomics, peak_device_bytes;
+        shared_store_bytes, atomics, global_load_sectors, global_store_sectors, bank_conflicts, peak_device_bytes;
 };
 struct Report {
     bool right = false;

@@ -14,7 +14,7 @@
 // Mind:
 //   - Rows and columns are any numbers from 1 on; the tiles at the edges are not full, and batch is one more dimension.
 //   - Shared memory has 32 banks, 4 bytes wide. Of a tile [32][32] a whole column lies in one bank, and 32 lanes that
-//     read it wait for each other. The emulator does not see that; a GPU's clock does.
+//     read it wait for each other: 32 wavefronts in the place of one. The judge counts them.
 #include "chapters/00_dense_attention/exercises/tile_transpose.hpp"
 
 #include "common/cuda/launch.hpp"

@@ -137,6 +137,10 @@ const judge::Exercise<Inputs, Options> exercise = {
          "the outputs are right; the counts say that they do not pass through shared memory. Without a tile either "
          "the loads or the stores of a warp run down a column: let them pass through one.",
          "", "", "tile"},
+        {"bank_conflicts",
+         "the outputs are right; the counts say that the lanes of a warp wait for each other at the tile: what stands "
+         "below each other lies in one bank. How far apart must the rows of the tile begin?",
+         "", "", "bank_conflicts"},
         {"loaded_again",
          "the outputs are right; the counts say that elements are loaded several times. Do threads with different "
          "threadIdx.y load different rows of the tile?",
@@ -211,6 +215,9 @@ TEST_CASE("tile_transpose: each element once, through shared memory", "[tile_tra
         const auto counts = run(test, x, draw_scale(seed)).counts;
         if (!counts) continue;
         const std::uint64_t all = sizeof(float) * static_cast<std::uint64_t>(x.size());
+        test.expect("bank_conflicts", counts->bank_conflicts == 0,
+                    fmt::format("shared memory is read and written in {} wavefronts more than needed, for {} elements",
+                                counts->bank_conflicts, all / sizeof(float)));
         test.expect("tile", counts->shared_store_bytes >= all && counts->shared_load_bytes >= all,
                     fmt::format("{} bytes are stored to shared memory and {} loaded from it, expected {} or more: each "
                                 "element passes through it",
