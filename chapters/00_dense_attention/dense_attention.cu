@@ -71,7 +71,7 @@ struct Sums {
 };
 
 // sums(r, c) += a(r) · b(c): what one depth adds.
-__device__ void add_outer_product(Sums& sums, const float4& a, const float4& b) {
+__device__ void add_outer_product(Sums& sums, float4 a, float4 b) {
     const float rows[per_thread] = {a.x, a.y, a.z, a.w}, columns[per_thread] = {b.x, b.y, b.z, b.w};
 #pragma unroll
     for (int r = 0; r < per_thread; ++r)
@@ -104,9 +104,11 @@ __global__ void __launch_bounds__(block_threads, blocks_per_multiprocessor)
         load_transposed<Aligned>(keys, k, size.Nk, size.D, first_key, first, whole_row);
         __syncthreads();  // the strips are complete
 #pragma unroll 8
-        for (int depth = 0; depth < strip; ++depth)
-            add_outer_product(sums, *reinterpret_cast<const float4*>(&queries[depth][swizzled(depth, row)]),
-                              *reinterpret_cast<const float4*>(&keys[depth][swizzled(depth, column)]));
+        for (int depth = 0; depth < strip; ++depth) {
+            const float4 a = *reinterpret_cast<const float4*>(&queries[depth][swizzled(depth, row)]);
+            const float4 b = *reinterpret_cast<const float4*>(&keys[depth][swizzled(depth, column)]);
+            add_outer_product(sums, a, b);
+        }
         __syncthreads();  // nobody reads them any more
     }
 
@@ -180,10 +182,11 @@ __global__ void __launch_bounds__(block_threads, blocks_per_multiprocessor)
         __syncthreads();  // the strips are complete
         if (first + strip <= seen_by_all) {
 #pragma unroll 8
-            for (int depth = 0; depth < strip; ++depth)
-                add_outer_product(sums,
-                                  *reinterpret_cast<const float4*>(&strip_of_weights[depth][swizzled(depth, row)]),
-                                  *reinterpret_cast<const float4*>(&values[depth][column]));
+            for (int depth = 0; depth < strip; ++depth) {
+                const float4 a = *reinterpret_cast<const float4*>(&strip_of_weights[depth][swizzled(depth, row)]);
+                const float4 c = *reinterpret_cast<const float4*>(&values[depth][column]);
+                add_outer_product(sums, a, c);
+            }
         } else {
             // Some rows do not see some of these keys. A weight of 0 is not enough: 0 · NaN is NaN.
             for (int depth = 0; depth < strip; ++depth) {
