@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -884,6 +885,52 @@ TEST_CASE("bad usage") {
     check_refusal(attn_program({"trace", "dence"}), {R"("dence")", R"(did you mean "dense"?)"});
     check_refusal(attn_program({"trace", "zzzzzzzzzz"}), {R"("zzzzzzzzzz")", "there are: ", "dense"});
     check_refusal(attn_program({"table", "extra"}), {"extra"});
+}
+
+TEST_CASE("a case of an exercise, through its solution") {
+    TemporaryFolder temporary;
+    Case two_scores;
+    two_scores.mechanism = "masked_softmax";
+    two_scores.origin = "two equal scores, no sink";
+    Array scores = zeros(DType::float32, {1, 2}), mask = zeros(DType::int32, {1, 2}), sink = zeros(DType::float32, {1});
+    mask.data<std::int32_t>()[0] = mask.data<std::int32_t>()[1] = 1;
+    sink.data<float>()[0] = -std::numeric_limits<float>::infinity();
+    two_scores.inputs = {{"scores", scores}, {"mask", mask}, {"sink", sink}};
+    Array weights = zeros(DType::float64, {1, 2}), log_sum_exp = zeros(DType::float64, {1});
+    weights.data<double>()[0] = weights.data<double>()[1] = 0.5;
+    log_sum_exp.data<double>()[0] = std::log(2.);
+    two_scores.expected = {{"weights", weights}, {"log_sum_exp", log_sum_exp}};
+    two_scores.has_expected = true;
+    const fs::path folder = temporary.path / "case", out = temporary.path / "out";
+    write_case(folder, two_scores);
+
+    const Ended solution = attn_program({"run", folder.string(), "--impl", "solution", "--out", out.string()});
+    INFO(solution.out << solution.err);
+    CHECK(solution.status == 0);
+    CHECK(holds(solution.out, "weights"));
+    CHECK(fs::exists(out / "weights.npy"));
+    CHECK(!fs::exists(out / "report.json"));
+    check_refusal(attn_program({"run", folder.string()}), {"is an exercise", "--impl solution"});
+    check_refusal(attn_program({"run", folder.string(), "--impl", "solution", "--dtype", "float64"}), {"float32"});
+
+    weights.data<double>()[0] = 0.75;
+    two_scores.expected["weights"] = weights;
+    fs::remove_all(folder);
+    write_case(folder, two_scores);
+    CHECK(attn_program({"run", folder.string(), "--impl", "solution"}).status == 1);
+}
+
+TEST_CASE("profile") {
+    const Ended lines = attn_program({"profile", "dense", "--n", "64", "--lines"});
+    INFO(lines.out << lines.err);
+    CHECK(lines.status == 0);
+    CHECK(holds(lines.out, "0 of them are bank conflicts"));
+    CHECK(holds(lines.out, "dense_attention.cu:"));
+    const Ended json = attn_program({"profile", "dense", "--stage", "stage1", "--n", "64", "--json"});
+    CHECK(json.status == 0);
+    CHECK(holds(json.out, "\"l1tex__t_sectors_pipe_lsu_mem_global_op_ld\": 67584"));  // 64 · 64 / 32 · 16 · 33
+    check_refusal(attn_program({"profile", "dense", "--stage", "stage9"}), {"no stage", "stage1, stage2"});
+    check_refusal(attn_program({"profile", "dence"}), {"did you mean \"dense\"?"});
 }
 
 TEST_CASE("trace") {
