@@ -73,7 +73,12 @@ std::vector<std::string> debugger_command(const ExerciseInfo& info, const std::v
                  "-ex",   "break " + function_name(info),
                  "--args"};
     } else if (is_installed("lldb")) {
-        words = {"lldb", "-o", "breakpoint set --name " + function_name(info), "--"};
+        words = {"lldb",
+                 "-o",
+                 "command script import '" + (project_folder() / "common/debug/attn_lldb.py").string() + "'",
+                 "-o",
+                 "breakpoint set --name " + function_name(info),
+                 "--"};
     } else {
         throw std::runtime_error("found neither gdb nor lldb, expected one of them: ./attn setup installs gdb");
     }
