@@ -195,7 +195,7 @@ for pair in rnu:run tabel:table tes:test setpu:setup traces:trace RUN:run --help
         '[ -z "$out$asked" ]' '[ ! -e "$tree/build" ]'
 done
 run qqqqqq
-check 'an unknown verb that is like no other lists them' '[ $status = 2 ]' 'lacks "$err" "Did you mean"' 'has "$err" "table trace run test"'
+check 'an unknown verb that is like no other lists them' '[ $status = 2 ]' 'lacks "$err" "Did you mean"' 'has "$err" "table trace profile run"'
 run 'a.*'
 check 'a verb is a word, not a pattern' '[ $status = 2 ]' '[ -z "$asked" ]'
 
