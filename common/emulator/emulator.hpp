@@ -17,6 +17,8 @@ enum class FindingKind {
     never_written,
     barrier,          // __syncthreads() not reached by all threads of the block
     warp_collective,  // a shuffle or vote whose mask names lanes that do not take part
+    race,             // two accesses to the same bytes, at least one a write, that nothing orders
+    mixed_atomic,     // a race of an atomic operation with a plain access
     assertion,
     exception,
 };
@@ -29,6 +31,8 @@ struct Finding {
     std::string kernel;
     std::string file;  // of the access; empty when there is no debug information
     int line = 0;
+    std::string other_file;  // of a race's first access; empty for other kinds
+    int other_line = 0;
     unsigned block[3] = {};
     unsigned thread[3] = {};
 

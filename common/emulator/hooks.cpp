@@ -114,6 +114,23 @@ void count(Worker& worker, bool shared, std::uintptr_t position, std::size_t byt
                        static_cast<unsigned>(bytes), shared, access == Access::store);
 }
 
+// The two are one but for names, so that the common way through is short.
+template <bool shared>
+inline void check_race(Worker& worker, std::uintptr_t position, std::size_t bytes, Access access,
+                       const void* instruction) {
+    const Fiber& fiber = *worker.running;
+    const Races::Place place{instruction, fiber.calls, std::min<int>(fiber.depth, std::size(fiber.calls)), fiber.path};
+    const bool is_atomic = access == Access::atomic || worker.volatile_access;  // volatile: relaxed, in PTX's words
+    const RaceAccess kind = access == Access::load ? (is_atomic ? RaceAccess::volatile_load : RaceAccess::load)
+                                                   : (is_atomic ? RaceAccess::atomic : RaceAccess::store);
+    const bool fine = shared ? worker.races.shared_access(fiber.index, position, bytes, kind, place)
+                             : worker.races.global_access(fiber.index, position, bytes, kind, place);
+    if (!fine)
+        fail_of_race(worker, bytes, access != Access::load, is_atomic,
+                     shared ? describe_shared(position) : describe_device_address(arena_low + position, bytes),
+                     instruction);
+}
+
 // Shadow bytes of one access, in one comparison where the access is a power of two: 2, 4, 8 or 16 bytes.
 bool all_written(const std::uint8_t* shadow, std::size_t bytes) {
     std::uint64_t value = 0, wanted = 0x0303030303030303u;
@@ -155,6 +172,7 @@ void check_access(Worker& worker, std::uintptr_t address, std::size_t bytes, Acc
             std::memset(shadow, written, bytes);
         }
         count(worker, false, address - arena_low, bytes, access, instruction);
+        check_race<false>(worker, address - arena_low, bytes, access, instruction);
         return;
     }
 
@@ -168,6 +186,7 @@ void check_access(Worker& worker, std::uintptr_t address, std::size_t bytes, Acc
             worker.shared_dirty_high = std::max(worker.shared_dirty_high, offset + bytes);
         }
         count(worker, true, offset, bytes, access, instruction);
+        check_race<true>(worker, offset, bytes, access, instruction);
         return;
     }
 
@@ -187,6 +206,7 @@ void before_atomic(const void* address, unsigned bytes) {
     auto position = reinterpret_cast<std::uintptr_t>(address);
     check_access(*worker, position, bytes, Access::atomic, __builtin_return_address(0));
     if (position - worker->shared_low >= worker->shared_bytes) worker->wait_for_lower_blocks();
+    worker->races.synchronizes(worker->running->index, position - arena_low < arena_bytes, true, true, false);
 }
 
 }  // namespace attn::emulator
@@ -202,14 +222,30 @@ namespace {
 
 inline __attribute__((always_inline)) void hook(void* address, std::size_t bytes, Access access, const void* caller,
                                                 bool must_be_aligned = true) {
-    if (Worker* worker = current)
-        check_access(*worker, reinterpret_cast<std::uintptr_t>(address), bytes, access, caller, must_be_aligned);
+    if (Worker* worker = current) {
+        const auto position = reinterpret_cast<std::uintptr_t>(address);
+        // Local variables: asked here, too, as it is the most frequent answer and the call costs more than the
+        // question.
+        if (position - worker->stack_low < attn::emulator::stack_bytes) return;
+        check_access(*worker, position, bytes, access, caller, must_be_aligned);
+    }
+}
+
+inline std::uint64_t part_of_path(const void* call, int depth) {
+    return reinterpret_cast<std::uint64_t>(call) * (2 * static_cast<std::uint64_t>(depth) + 3);
 }
 
 // A thread that spins on a volatile flag must let the others run.
 inline void volatile_hook(void* address, std::size_t bytes, Access access, const void* caller) {
     if (Worker* worker = current) {
-        check_access(*worker, reinterpret_cast<std::uintptr_t>(address), bytes, access, caller);
+        const auto position = reinterpret_cast<std::uintptr_t>(address);
+        worker->volatile_access = true;
+        check_access(*worker, position, bytes, access, caller);
+        worker->volatile_access = false;
+        const bool is_load = access == Access::load;
+        worker->races.synchronizes(worker->running->index,
+                                   position - attn::emulator::arena_low < attn::emulator::arena_bytes, is_load,
+                                   !is_load, true);
         worker->mark_ready(worker->running->index);
         worker->switch_away();
     }
@@ -256,12 +292,20 @@ void __tsan_vptr_read(void**) {}
 void __tsan_func_entry(void* call) {
     if (Worker* worker = current) {
         auto* fiber = worker->running;
-        if (fiber->depth < static_cast<int>(std::size(fiber->calls))) fiber->calls[fiber->depth] = call;
+        if (fiber->depth < static_cast<int>(std::size(fiber->calls))) {
+            fiber->calls[fiber->depth] = call;
+            fiber->path += part_of_path(call, fiber->depth);
+        }
         ++fiber->depth;
     }
 }
 void __tsan_func_exit() {
-    if (Worker* worker = current) --worker->running->depth;
+    if (Worker* worker = current) {
+        auto* fiber = worker->running;
+        --fiber->depth;
+        if (fiber->depth < static_cast<int>(std::size(fiber->calls)))
+            fiber->path -= part_of_path(fiber->calls[fiber->depth], fiber->depth);
+    }
 }
 
 // Atomic operations: checked before (before_atomic), so only done here.
@@ -281,7 +325,10 @@ ATTN_ATOMIC(8, std::uint8_t)
 ATTN_ATOMIC(16, std::uint16_t)
 ATTN_ATOMIC(32, std::uint32_t)
 ATTN_ATOMIC(64, std::uint64_t)
-void __tsan_atomic_thread_fence(int) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+void __tsan_atomic_thread_fence(int) {
+    if (Worker* worker = current) worker->races.fence(worker->running->index);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
 void __tsan_atomic_signal_fence(int) { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
 
 // The library functions that kernels may call: the build redirects calls from kernel objects to these

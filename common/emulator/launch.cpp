@@ -268,6 +268,8 @@ cudaError_t launch(const LaunchRequest& request) {
     for (Worker* worker : used)
         if (worker->failure.error != cudaSuccess && (!failure || worker->failure.block < failure->block))
             failure = &worker->failure;
+    Failure between_blocks;
+    if (!failure && find_race_between_blocks(used, state, between_blocks)) failure = &between_blocks;
     if (!failure) {
         Counts of_launch;
         of_launch.launches = 1;
@@ -280,6 +282,10 @@ cudaError_t launch(const LaunchRequest& request) {
     finding.kernel = function_name(request.kernel);
     SourceLine line = source_line(failure->address, failure->calls);
     finding.file = line.file, finding.line = line.line;
+    if (failure->other.instruction) {
+        SourceLine other = source_line(failure->other.instruction, failure->other.calls);
+        finding.other_file = other.file, finding.other_line = other.line;
+    }
     if (print) fmt::print(stderr, "emulator: {}\n", finding.text());
     all_findings.push_back(std::move(finding));
     return set_error(failure->error);

@@ -16,6 +16,7 @@
 #include "common/emulator/include/cuda_runtime_api.h"
 #include "common/emulator/include/warp_collectives.h"
 #include "common/emulator/profile.hpp"
+#include "common/emulator/races.hpp"
 
 namespace attn::emulator {
 
@@ -43,6 +44,7 @@ struct Fiber {
     // Return addresses of the calls it is in: kernel code is compiled to report entry and exit of its functions.
     int depth = 0;
     const void* calls[32] = {};
+    std::uint64_t path = 0;  // a number for these calls
 
     // Where it threw its last exception, and how deep in calls that was.
     const void* thrown_at = nullptr;
@@ -66,6 +68,7 @@ struct Failure {
     std::uint64_t block = ~std::uint64_t{0};
     const void* address = nullptr;  // of the instruction
     std::vector<const void*> calls;
+    RaceSite other;  // a race's first access
 };
 
 struct Launch {
@@ -91,6 +94,8 @@ struct Worker {
     Fiber* running = nullptr;
     Counts counts;
     AccessLog log;
+    Races races;
+    bool volatile_access = false;
 
     Launch* launch = nullptr;
     std::uint64_t block = 0;
@@ -180,6 +185,14 @@ Range program_image();         // code, constants and global variables of the ex
 enum class Access { load, store, atomic };
 void check_access(Worker& worker, std::uintptr_t address, std::size_t bytes, Access access, const void* instruction,
                   bool must_be_aligned = true);
+
+// ---- races (races.cpp) ---------------------------------------------------------------------------------------------
+
+// Of the access of the running thread that worker.races has just refused; `where`: the variable.
+[[noreturn]] void fail_of_race(Worker& worker, std::size_t bytes, bool is_store, bool is_atomic,
+                               const std::string& where, const void* instruction);
+// After a launch in which no block failed.
+bool find_race_between_blocks(const std::vector<Worker*>& workers, const Launch& launch, Failure& failure);
 
 // ---- launches (launch.cpp) -----------------------------------------------------------------------------------------
 

@@ -191,6 +191,8 @@ void Worker::begin(Launch& next) {
     launch = &next;
     counts = {};
     log.restart();
+    races.begin_launch(shared_bytes);
+    volatile_access = false;
     failure = {};
     // Of the storage of `extern __shared__` arrays this launch has as much as it asked for.
     std::size_t dynamic = reinterpret_cast<std::uintptr_t>(attn_dynamic_shared) - shared_low;
@@ -280,12 +282,14 @@ void Worker::run_block(std::uint64_t linear_block) {
                               index / request.block.x / request.block.y};
         fiber.waiting = Waiting::nothing;
         fiber.depth = fiber.thrown_depth = 0;
+        fiber.path = 0;
         fiber.thrown_at = nullptr;
         fiber.context =
             context::make_fcontext(reinterpret_cast<void*>(fiber.stack_low + stack_bytes), stack_bytes, fiber_entry);
         mark_ready(index);
     }
     ++counts.blocks;
+    races.begin_block(linear_block);
     running = &main;
     switch_away();  // comes back when all threads have returned, or one broke a rule
     log.block_together((threads + warp_size - 1) / warp_size, counts);
@@ -324,6 +328,7 @@ void Worker::release_barrier_if_complete() {
         mark_ready(index);
     }
     log.block_together((threads + warp_size - 1) / warp_size, counts);
+    races.block_barrier();
     barrier_result = barrier_count;
     barrier_threads = static_cast<int>(at_barrier);
     at_barrier = 0;
@@ -399,6 +404,10 @@ bool Worker::complete_collective(Fiber& member) {
         }
     ++counts.warp_collectives;
     if (present == lanes_alive(first)) log.warp_together(first / warp_size, counts);
+    // Shuffles and votes wait for the lanes of their mask, too, but order no memory.
+    const std::uint32_t lanes_of_warp = threads - first >= warp_size ? ~0u : (1u << (threads - first)) - 1;
+    if (request.operation == WarpOperation::synchronize)
+        races.warp_barrier(first / warp_size, request.mask & lanes_of_warp, (~request.mask & lanes_of_warp) == 0);
     complete(lanes, present, request.operation);
     for (std::uint32_t rest = present; rest; rest &= rest - 1) {
         Fiber& lane = lanes[std::countr_zero(rest)];

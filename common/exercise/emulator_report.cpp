@@ -18,6 +18,8 @@ const char* kind_text(emulator::FindingKind kind) {
         case never_written: return "never_written";
         case barrier: return "barrier";
         case warp_collective: return "warp_collective";
+        case race: return "race";
+        case mixed_atomic: return "mixed_atomic";
         case assertion: return "assertion";
         case exception: return "exception";
     }
@@ -32,6 +34,8 @@ std::string report() {
                             {"kernel", finding.kernel},
                             {"file", finding.file},
                             {"line", finding.line},
+                            {"other_file", finding.other_file},
+                            {"other_line", finding.other_line},
                             {"text", finding.text()}});
     const emulator::Counts& c = emulator::counts();
     nlohmann::json counts = {{"launches", c.launches},

@@ -140,7 +140,6 @@ int run_apart(const std::function<int()>& compute, std::optional<double> timeout
     if (child == 0) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // it does not outlive this process, however that ends
         if (::getppid() != self) std::_Exit(exit_broken);
-        signals.release();
         int status = compute();
         std::fflush(nullptr);
         std::_Exit(status);

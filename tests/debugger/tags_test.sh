@@ -56,6 +56,10 @@ expect '^[$][0-9]* = {x = 5, y = 0, z = 0}$'
 expect '^[$][0-9]* = {x = 1, y = 0, z = 0}$'
 expect '^#0 .*softmax_warps.*chapters/00_dense_attention/dense_attention\.cu:'
 expect '^out .* ok$'
+# Without a condition.
+# shellcheck disable=SC2086
+in_gdb -ex 'tag 19.3-1 dense_attention.cu' -ex run --args "$attn" run $case
+expect 'hit Breakpoint 1.*score_tiles'
 debuggers=gdb
 
 # lldb of some distributions does not find its own part in Python without help.
@@ -80,8 +84,8 @@ if command -v lldb >/dev/null 2>&1; then
         in_lldb -o 'tag 19.3-99' -- "$naive"
         expect '^error: no step has the tag 19\.3-99; the tags: .*19\.3-1 19\.3-2 '
         # shellcheck disable=SC2086
-        in_lldb -o 'tag 19.3-2 dense_attention.cu' -o run -o 'breakpoint delete -f' -o continue -- "$attn" run $case
-        expect '^    frame #0: .*softmax_warps.* at dense_attention\.cu:'
+        in_lldb -o 'tag 19.3-1 dense_attention.cu' -o run -o 'breakpoint delete -f' -o continue -- "$attn" run $case
+        expect '^    frame #0: .*score_tiles.* at dense_attention\.cu:'
         expect '^Process .* exited with status = 0'
         debuggers='gdb and lldb'
     else

@@ -50,7 +50,7 @@ struct Answer {
 struct Mistake {
     std::string name;               // of its file in tests/<chapter>/mistakes/<exercise>/
     std::string says;               // to the student: what the answer equals, and what to look at
-    std::string finding = "";       // its kind ("never_written", …), or "crashed", where it has one
+    std::string finding = "";       // its kind or kinds ("never_written|race"), or "crashed"
     std::string finding_says = "";  // a part of its text
     std::string expectation = "";   // the key given to Test::expect
 };
@@ -60,6 +60,7 @@ struct Exercise {
     std::string name;
     Answer (*answer)(const Inputs&, const Options&, std::string_view mistake);  // "": none
     std::vector<Mistake> mistakes;
+    bool kernels = true;  // outputs must come from a kernel
 };
 
 // What a worker tells of itself. It explains, and may fail a test; it never passes one.
@@ -87,6 +88,7 @@ class Test {
         Trial trial;
         trial.input.mechanism = exercise.name;
         trial.input.origin = "the judge";
+        trial.kernels = exercise.kernels;
         in.visit([&]<class T, int N>(const char* name, TensorView<const T, N>& view, auto...) {
             if (!view) return;
             Array array = zeros(dtype_of<T>(), extents(view));
@@ -113,9 +115,11 @@ class Test {
     struct Trial {
         Case input;
         std::string what;
+        bool kernels = true;
         std::function<Answer(std::string_view mistake)> answer;
     };
     Report run(const std::string& exercise, const std::vector<Mistake>& mistakes, const Trial& trial);
+    Report judge_trial(const std::string& exercise, const std::vector<Mistake>& mistakes, const Trial& trial);
 
     struct State;
     std::unique_ptr<State> state_;

@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "common/exercise/child_process.hpp"
 #include "common/exercise/verdict.hpp"
 #include "tests/support/catch.hpp"
 
@@ -54,9 +55,18 @@ TEST_CASE("each attack fails its own test, and no other", "[judge]") {
         {"stale", Status::failed, "13 of 13 elements wrong, 13 of them with NaN"},
         {"link", Status::crashed, "It ended the whole program with exit status 0"},
         {"link_says_done", {}, "y is not an output of the exercise"},
+        {"flood_answers", Status::crashed, "It printed more"},
+        {"empty_answer", {}, "It threw"},
+        {"out_as_file", Status::crashed, "It cannot be judged"},
+        {"out_as_link", Status::crashed, "It cannot be judged"},
+        {"deep_report", {}, "y is not an output"},
         {"bounds", Status::crashed, "Assertion"},
         {"not_implemented", Status::not_implemented, ""},
     };
+    // What a link leads to keeps its permissions.
+    TemporaryFolder victim;
+    ::setenv("ATTACK_VICTIM", victim.path().c_str(), 1);
+    const auto permissions = std::filesystem::status(victim.path()).permissions();
     for (const Attack& attack : attacks) {
         INFO(attack.name);
         const ExerciseVerdict verdict = verdict_under(attack.name);
@@ -69,6 +79,7 @@ TEST_CASE("each attack fails its own test, and no other", "[judge]") {
         CHECK(verdict.status == verdict.tests[1].status);
         CHECK(verdict.tests[1].message.find(attack.says) != std::string::npos);
         CHECK(verdict.tests[2].status == Status::passed);
+        CHECK(std::filesystem::status(victim.path()).permissions() == permissions);
     }
 }
 

@@ -63,6 +63,7 @@ WorkerProcess::WorkerProcess(const std::vector<std::string>& command, const std:
         ::dup2(requests.ends[0], STDIN_FILENO);
         ::dup2(answers.ends[1], STDOUT_FILENO);
         ::dup2(prints.ends[1], STDERR_FILENO);
+        ::close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);  // nothing that we were given is given on
         if (::chdir(folder.c_str()) == 0) ::execvp(arguments[0], arguments.data());
         const std::string message = std::string("cannot run ") + arguments[0] + ": " + std::strerror(errno) + "\n";
         [[maybe_unused]] auto ignored = ::write(STDERR_FILENO, message.data(), message.size());
@@ -71,7 +72,7 @@ WorkerProcess::WorkerProcess(const std::vector<std::string>& command, const std:
     ::setpgid(process_, process_);  // here too: whichever of the two comes first
     for (int end : {requests.ends[0], answers.ends[1], prints.ends[1]}) ::close(end);
     requests_ = requests.ends[1], answers_ = answers.ends[0], prints_ = prints.ends[0];
-    for (int end : {answers_, prints_}) ::fcntl(end, F_SETFL, O_NONBLOCK);
+    for (int end : {requests_, answers_, prints_}) ::fcntl(end, F_SETFL, O_NONBLOCK);
 }
 
 WorkerProcess::~WorkerProcess() { end(); }
@@ -123,10 +124,14 @@ Reply WorkerProcess::request(const std::string& line) {
             prints_ = -1;
         }
         char c;
-        ssize_t count;
-        while (!answered && (count = ::read(answers_, &c, 1)) == 1) {
+        ssize_t count = -1;
+        while (!answered && reply.answer.size() < longest_answer && (count = ::read(answers_, &c, 1)) == 1) {
             answered = c == '\n';
-            if (!answered && reply.answer.size() < longest_answer) reply.answer += c;
+            if (!answered) reply.answer += c;
+        }
+        if (reply.answer.size() >= longest_answer) {  // no worker of ours says so much
+            printed_bytes_ = limits_.printed_bytes + 1;
+            break;
         }
         // Gone, be it that something it has started keeps the pipe open.
         siginfo_t gone{};

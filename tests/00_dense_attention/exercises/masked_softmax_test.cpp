@@ -144,7 +144,8 @@ const judge::Exercise<Inputs, Options> exercise = {
          "the "
          "last value of each loop's variable.",
          "crashed", "index < shape_[dimension]"},
-    }};
+    },
+    false};
 
 struct Data {
     Tensor<float, 2> scores;

@@ -51,19 +51,14 @@ Best mistaken_row(const TensorView<const float, 2>& x, int row, std::string_view
     auto step = [&](int thread, int half) {
         if (thread < half && wins(best[thread + half], best[thread])) best[thread] = best[thread + half];
     };
-    if (mistake == "tree_without_barriers") {  // each thread runs through all steps, as the emulator lets it
-        for (int thread = 0; thread < threads; ++thread)
-            for (int half = entries / 2; half >= last_half; half /= 2) step(thread, half);
-    } else {
-        for (int half = entries / 2; half >= last_half; half /= 2)
-            for (int thread = 0; thread < threads; ++thread) step(thread, half);
-    }
+    for (int half = entries / 2; half >= last_half; half /= 2)
+        for (int thread = 0; thread < threads; ++thread) step(thread, half);
     return best[0];
 }
 
 // Whether the emulator ends the kernel with a finding in this case.
 bool is_ended(int columns, std::string_view mistake) {
-    if (mistake == "no_barrier") return true;
+    if (mistake == "no_barrier" || mistake == "tree_without_barriers") return true;
     if (mistake == "early_return") return columns < threads;
     if (mistake == "barrier_in_loop" || mistake == "end_of_row_ignored") return columns % threads != 0;
     return false;
@@ -125,8 +120,10 @@ const judge::Exercise<Inputs, Options> exercise = {
          "equals the answer of a tree without its last step. How many entries are left when it ends? Go through the "
          "values that its loop takes."},
         {"tree_without_barriers",
-         "equals the answer in which thread 0 goes through all steps of the tree before the others have begun. What "
-         "makes it wait for them, in each step?"},
+         "the emulator found a data race: a thread goes on to the next step of the tree before another has written "
+         "what "
+         "it takes there. What makes it wait for the others, in each step?",
+         "race", "of the shared variable"},
         {"no_barrier",
          "the emulator found entries of shared memory read before they were written, however long the rows. The "
          "thread that writes them had not come so far: what makes the others wait?",

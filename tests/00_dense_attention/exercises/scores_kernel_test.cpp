@@ -25,6 +25,7 @@ int start(int position) { return position / tile * tile; }  // of its tile
 bool is_found(const Inputs& in, std::string_view mistake) {
     const bool edges = in.q.extent(2) % tile != 0 || in.k.extent(2) % tile != 0;
     if (mistake == "missing_barrier") return true;
+    if (mistake == "no_barrier_after") return in.q.extent(3) > tile;
     if (mistake == "returns_before_barrier") return edges;
     if (mistake == "no_bounds") return edges || in.q.extent(3) % tile != 0;
     if (mistake == "key_head_of_query") return in.q.extent(1) > in.k.extent(1);
@@ -43,15 +44,6 @@ struct Head {
         const int D = q.extent(1), y = i % tile, x = j % tile;
         double sum = 0;
         if (mistake == "tile_turned") return dot(start(i) + x, start(j) + y, "");
-        if (mistake == "no_barrier_after") {
-            // As the emulator runs threads, those with lower numbers have loaded the next depths over these.
-            auto depth = [&](int row, int d) {
-                const bool replaced = row * tile + d % tile < y * tile + x && start(d) + tile < D;
-                return replaced ? d + tile : d;
-            };
-            for (int d = 0; d < start(D - 1) + tile; ++d) sum += query(i, depth(y, d)) * key(j, depth(x, d));
-            return sum;
-        }
         if (mistake == "keys_not_turned") {
             for (int d = 0; d < start(D - 1) + tile; ++d) sum += query(i, d) * key(start(j) + d % tile, start(d) + x);
             return sum;
@@ -176,8 +168,9 @@ const judge::Exercise<Inputs, Options> exercise = {
          "equals the answer in which each tile of scores is transposed. Which of threadIdx.x and threadIdx.y counts "
          "queries where you multiply, and which where you store?"},
         {"no_barrier_after",
-         "equals the answer in which threads load the next 16 depths while others still multiply these. At which two "
-         "places of the loop must all threads wait?"},
+         "the emulator found a data race, and only where D is more than 16: threads load the next depths while others "
+         "still multiply these. At which two places of the loop must all threads wait?",
+         "race", "of the shared variable"},
         {"edges_left_out",
          "equals the answer without the tiles that are not full; a matrix smaller than a tile gets no block at all, "
          "which CUDA refuses to launch. Is the number of tiles rounded up?",

@@ -32,21 +32,20 @@ bool tiles_not_square(int rows, int columns) {
 // The emulator may find on such an input what it finds of the mistake; elsewhere it finds nothing.
 bool may_be_found(const Inputs& in, std::string_view mistake) {
     const int rows = in.x.extent(1), columns = in.x.extent(2);
+    if (mistake == "loaded_again") return true;
+    if (mistake == "batch_forgotten") return in.x.extent(0) > 1;
     if (mistake == "missing_barrier") return rows > 1 || columns > 1;
     if (mistake == "no_bounds") return rows % tile != 0 || columns % tile != 0;
     if (mistake == "loop_forgotten") return rows > block_rows;
     if (mistake == "edges_left_out") return rows < tile || columns < tile;
-    return tiles_not_square(rows, columns);
+    if (mistake == "bounds_not_swapped" || mistake == "tile_not_turned" || mistake == "tile_not_moved")
+        return tiles_not_square(rows, columns);
+    return false;
 }
 
 // And there it must find something: no output is that of the mistake.
 bool must_be_found(const Inputs& in, std::string_view mistake) {
-    // Threads run in the order of their numbers: those of the first row of a block load before the others store.
-    if (mistake == "missing_barrier") return in.x.extent(1) > 1 || in.x.extent(2) > block_rows;
-    if (mistake == "no_bounds" || mistake == "loop_forgotten" || mistake == "edges_left_out" ||
-        mistake == "bounds_not_swapped")
-        return may_be_found(in, mistake);
-    return false;
+    return may_be_found(in, mistake) && mistake != "tile_not_turned" && mistake != "tile_not_moved";
 }
 
 judge::Answer answer(const Inputs& in, const Options& options, std::string_view mistake) {
@@ -68,7 +67,6 @@ judge::Answer answer(const Inputs& in, const Options& options, std::string_view 
         if (mistake == "returns_before_barrier") left_out = first_column + x >= columns;
         if (mistake == "edges_left_out") left_out = row >= rows / tile * tile || column >= columns / tile * tile;
         if (mistake == "grid_swapped") left_out = column / tile >= tiles(rows) || row / tile >= tiles(columns);
-        if (mistake == "batch_forgotten") left_out = b > 0;
         if (mistake == "loop_forgotten" || mistake == "store_loop_forgotten") left_out = y >= block_rows;
         return left_out ? nan_value : element(b, row, column);
     };
@@ -105,8 +103,9 @@ const judge::Exercise<Inputs, Options> exercise = {
          "nothing to load may still have something to store."},
         {"scale_forgotten", "equals the answer with a scale of 1. Where does options.scale come in?"},
         {"batch_forgotten",
-         "equals the answer in which only the first matrix of the batch is written. Which part of the block's number "
-         "says which matrix it works on, and are there blocks for all of them?"},
+         "the emulator found that blocks write to the same places, and only where there is more than one matrix. Which "
+         "part of the block's number says which matrix it works on?",
+         "race", "between blocks"},
         {"grid_swapped",
          "equals the answer in which the tiles across and the tiles down are mistaken for each other. Which of the "
          "two numbers comes from the rows, and by which do you divide first?"},
@@ -118,9 +117,9 @@ const judge::Exercise<Inputs, Options> exercise = {
          "which CUDA refuses to launch. Is the number of tiles rounded up?",
          "exception", "configuration"},
         {"missing_barrier",
-         "the emulator found a thread that reads from the tile before another thread has written there. What must "
-         "all threads wait for between loading and storing?",
-         "never_written", "shared memory"},
+         "the emulator found a thread that reads from the tile what another thread writes there, and nothing makes it "
+         "wait. What must all threads wait for between loading and storing?",
+         "never_written|race", "reads 4 bytes"},
         {"loop_forgotten",
          "the emulator found that the part of a tile below its first 8 rows is read and never loaded. A block has 8 "
          "rows of threads, a tile has 32 rows.",
@@ -142,9 +141,10 @@ const judge::Exercise<Inputs, Options> exercise = {
          "below each other lies in one bank. How far apart must the rows of the tile begin?",
          "", "", "bank_conflicts"},
         {"loaded_again",
-         "the outputs are right; the counts say that elements are loaded several times. Do threads with different "
-         "threadIdx.y load different rows of the tile?",
-         "", "", "loaded_once"},
+         "the emulator found that threads write the same element of the tile: rows are loaded several times. Do "
+         "threads "
+         "with different threadIdx.y load different rows?",
+         "race", "writes 4 bytes"},
     }};
 
 judge::Report run(judge::Test& test, const Tensor<float, 3>& x, double scale) {

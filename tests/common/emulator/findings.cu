@@ -46,7 +46,7 @@ struct Row {
 // clang-format off
 constexpr int read_past_end_line = __LINE__ + 2;
 __global__ void read_past_end(const float* in, float* out) {
-    out[0] = in[blockIdx.x * blockDim.x + threadIdx.x + 1];
+    out[threadIdx.x] = in[blockIdx.x * blockDim.x + threadIdx.x + 1];
 }
 
 constexpr int write_past_end_line = __LINE__ + 2;
@@ -56,7 +56,7 @@ __global__ void write_past_end(float* out) {
 
 constexpr int read_before_start_line = __LINE__ + 2;
 __global__ void read_before_start(const float* in, float* out) {
-    out[0] = in[5 - static_cast<int>(threadIdx.x)];
+    out[threadIdx.x] = in[5 - static_cast<int>(threadIdx.x)];
 }
 
 constexpr int write_far_away_line = __LINE__ + 2;
@@ -78,7 +78,7 @@ constexpr int dynamic_past_end_line = __LINE__ + 3;
 __global__ void dynamic_past_end(float* out) {
     extern __shared__ float row[];
     row[threadIdx.x + 1] = 1;
-    out[0] = 1;
+    out[threadIdx.x] = 1;
 }
 
 constexpr int static_past_end_line = __LINE__ + 3;
@@ -148,11 +148,11 @@ __global__ void copy_struct(const float* in, float* out, int first) {
 constexpr int different_barriers_line = __LINE__ + 6;
 __global__ void different_barriers(float* out) {
     if (threadIdx.x < 16) {
-        out[0] = 1;
+        out[threadIdx.x] = 1;
         __syncthreads();
     } else {
         __syncthreads();
-        out[1] = 2;
+        out[threadIdx.x] = 2;
     }
 }
 
@@ -209,7 +209,7 @@ __global__ void fail_in_function(float* out) {
 
 constexpr int fail_in_header_line = __LINE__ + 2;
 __global__ void fail_in_header(const float* in, float* out) {
-    out[0] = read_at(in, static_cast<int>(threadIdx.x) * 16);
+    out[threadIdx.x] = read_at(in, static_cast<int>(threadIdx.x) * 16);
 }
 
 template <int N>
@@ -250,7 +250,7 @@ __global__ void counted(TensorView<const float, 2> in, TensorView<float, 1> out)
     __syncthreads();
     out(1 + block * 32 + thread) = value;  // global store of 4 bytes
     if (thread < 2)                        // global store of 16 bytes
-        *reinterpret_cast<float4*>(&out(100 + 4 * thread)) = four;
+        *reinterpret_cast<float4*>(&out(100 + 8 * block + 4 * thread)) = four;
 }
 
 __global__ void shared_halves(float* out) {
@@ -448,10 +448,10 @@ float run_counted() {
     std::vector<float> values(3 * 32, 2);
     float *in = nullptr, *out = nullptr;
     cudaMalloc(&in, values.size() * sizeof(float));
-    cudaMalloc(&out, 108 * sizeof(float));
+    cudaMalloc(&out, 124 * sizeof(float));
     cudaMemcpy(in, values.data(), values.size() * sizeof(float), cudaMemcpyHostToDevice);
-    cudaMemset(out, 0, 108 * sizeof(float));
-    run(counted, 3, 32, 0, TensorView<const float, 2>(in, {{3, 32}}), TensorView<float, 1>(out, {{108}}));
+    cudaMemset(out, 0, 124 * sizeof(float));
+    run(counted, 3, 32, 0, TensorView<const float, 2>(in, {{3, 32}}), TensorView<float, 1>(out, {{124}}));
     float first[2] = {};
     cudaMemcpy(first, out, sizeof first, cudaMemcpyDeviceToHost);
     cudaFree(in);

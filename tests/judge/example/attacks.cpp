@@ -106,6 +106,26 @@ void act(const std::string& name, const Outputs& out) {
         for (int file = 0; file < 1024; ++file) [[maybe_unused]] auto ignored = ::write(file, "done\n", 5);
         ::sleep(1000);
     }
+    if (name == "flood_answers")
+        for (int file = 100; always; file = file == 110 ? 100 : file + 1)
+            [[maybe_unused]] auto ignored = ::write(file, "xxxxxxxxxxxxxxxx", 16);
+    if (name == "empty_answer") {
+        for (int file = 100; file < 110; ++file) [[maybe_unused]] auto ignored = ::write(file, "\n", 1);
+        ::sleep(1000);
+    }
+    if (name == "out_as_file") {
+        const int next = std::stoi(out_folder().filename().string()) + 1;
+        std::ofstream("out/" + std::to_string(next)) << "in the way";
+    }
+    if (name == "out_as_link") {
+        const int next = std::stoi(out_folder().filename().string()) + 1;
+        std::filesystem::create_symlink(std::getenv("ATTACK_VICTIM"), "out/" + std::to_string(next));
+    }
+    if (name == "deep_report") {
+        std::ofstream(out_folder() / "report.json") << std::string(500000, '[');
+        for (int file = 100; file < 110; ++file) [[maybe_unused]] auto ignored = ::write(file, "done\n", 5);
+        ::sleep(1000);
+    }
     if (name == "bounds") out.y(out.y.extent(0)) = 1;
     if (name == "not_implemented") throw NotImplementedYet("doubled");
 }

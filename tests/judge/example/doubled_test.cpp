@@ -17,7 +17,7 @@ judge::Answer answer(const Inputs& in, const Options&, std::string_view) {
     return result;
 }
 
-const judge::Exercise<Inputs, Options> exercise = {"doubled", &answer, {}};
+const judge::Exercise<Inputs, Options> exercise = {"doubled", &answer, {}, false};
 
 void test_size(int size) {
     judge::Test test;
