@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -149,6 +150,7 @@ ExerciseVerdict judge(const ExerciseInfo& exercise, const JudgeOptions& options)
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (::getppid() != self) ::_exit(127);
         ::setpgid(0, 0);  // Ctrl-C comes to us alone
+        ::close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
         signals.release();
         const int output = ::open(log.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         const int input = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -171,6 +173,8 @@ ExerciseVerdict judge(const ExerciseInfo& exercise, const JudgeOptions& options)
             }
     };
     int status = 0, signal = 0;
+    bool in_time = true;
+    const auto start = std::chrono::steady_clock::now();
     while (::waitpid(child, &status, WNOHANG) == 0) {
         const int came = signals.wait(0.05);
         if (came > 0 && came != SIGCHLD) {
@@ -180,6 +184,9 @@ ExerciseVerdict judge(const ExerciseInfo& exercise, const JudgeOptions& options)
             break;
         }
         read_lines();
+        const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+        in_time = options.seconds <= 0 || seconds.count() < options.seconds;
+        if (!in_time) ::kill(child, SIGKILL);
     }
     if (signal != 0) {
         ::raise(signal);  // takes effect when the signals are no longer held, and the folder is gone
@@ -197,7 +204,10 @@ ExerciseVerdict judge(const ExerciseInfo& exercise, const JudgeOptions& options)
     // verdict.
     const bool all_passed = verdict.status == Status::passed || verdict.status == Status::not_run;
     const bool ended = WIFEXITED(status) && (WEXITSTATUS(status) == 0) == all_passed;
-    if (!ended || verdict.tests.empty()) {
+    if (!in_time) {
+        verdict.status = Status::timed_out;
+        verdict.tests.clear();
+    } else if (!ended || verdict.tests.empty()) {
         verdict.status = Status::not_judged;
         verdict.trouble = "the judge of " + exercise.name + " did not come to its end; it said:\n" + read_text(log);
     }

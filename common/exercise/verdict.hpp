@@ -57,6 +57,7 @@ struct JudgeOptions {
     std::vector<std::string> worker_command;
     std::filesystem::path work;
     std::uint64_t seed = 1;
+    double seconds = 0;          // for all tests together; 0: as long as it takes
     std::filesystem::path keep;  // where failing cases are kept: keep/<exercise>/<test>; empty: nowhere
     std::function<void(const TestResult&)> each;  // called as each test ends, for progress
 };

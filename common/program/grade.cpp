@@ -30,6 +30,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::uintmax_t longest_source = 1 << 20;
+constexpr int deepest_folder = 12;
+constexpr double judge_seconds = 180;   // for all tests of an exercise
 constexpr double compile_seconds = 60;  // the compiler's own time, of each of its processes
 const SandboxLimits compiler_limits = {compile_seconds, std::int64_t{4} << 30, std::int64_t{64} << 20, 64};
 const SandboxLimits worker_limits = {120, std::int64_t{8} << 30, std::int64_t{256} << 20, 64};
@@ -41,6 +43,13 @@ std::string read_text(const fs::path& file) {
 
 void write_text(const fs::path& file, const std::string& text) {
     write_file(file, std::as_bytes(std::span(text.data(), text.size())));
+}
+
+// Names and prints of a submission on a terminal, in a file name, in a cell: no control characters.
+std::string printable(std::string text, bool lines = false) {
+    for (char& c : text)
+        if ((static_cast<unsigned char>(c) < 0x20 && !(lines && (c == '\n' || c == '\t'))) || c == 0x7f) c = '?';
+    return text;
 }
 
 // Nobody but us may guess it before the submissions have run.
@@ -64,18 +73,22 @@ struct Submission {
 Submission read_submission(const fs::path& folder) {
     Submission submission;
     submission.folder = fs::canonical(folder);
-    submission.name = submission.folder.filename().string();
+    submission.name = printable(submission.folder.filename().string());
     std::map<std::string, std::vector<fs::path>> by_name;
     std::size_t others = 0;
-    for (auto entry = fs::recursive_directory_iterator(submission.folder); entry != fs::recursive_directory_iterator();
-         ++entry) {
+    std::error_code trouble;  // a folder that cannot be read is as good as empty
+    for (auto entry = fs::recursive_directory_iterator(submission.folder, fs::directory_options::skip_permission_denied,
+                                                       trouble);
+         !trouble && entry != fs::recursive_directory_iterator(); entry.increment(trouble)) {
+        const fs::file_status status = entry->symlink_status(trouble);
         const std::string name = entry->path().filename().string();
-        if (entry->is_directory() && !entry->is_symlink() && (name == ".git" || name == "build"))
-            entry.disable_recursion_pending();
-        if (!fs::is_regular_file(entry->symlink_status())) continue;
+        const bool uninteresting = name == ".git" || name == "build" || entry.depth() >= deepest_folder;
+        if (fs::is_directory(status) && uninteresting) entry.disable_recursion_pending();
+        if (!fs::is_regular_file(status)) continue;
         by_name[name].push_back(entry->path());
         ++others;
     }
+    if (trouble) submission.remarks.push_back("it could not be read to its end: " + trouble.message());
     for (const ExerciseInfo& exercise : exercises()) {
         std::vector<fs::path> found = by_name[exercise.file.filename().string()];
         const fs::path usual = submission.folder / exercise.file;
@@ -299,9 +312,10 @@ Score grade_exercise(const Sandbox& sandbox, Workshop& workshop, const ExerciseI
     } else {
         const fs::path build = place / "build", work = place / "work";
         fs::create_directories(work / "in");
-        workshop.give(work / "out");
+        fs::create_directory(work / "out");  // ours: the worker writes only into the folders that the judge makes there
         JudgeOptions options;
         options.work = work;
+        options.seconds = judge_seconds;
         options.seed = seed;
         // It sees its own program, but cannot change it any more.
         options.worker_command = sandbox.wrap(
@@ -314,7 +328,8 @@ Score grade_exercise(const Sandbox& sandbox, Workshop& workshop, const ExerciseI
             score.points = possible * score.verdict.passed() / static_cast<double>(score.verdict.tests.size());
         if (score.verdict.status == Status::not_judged) score.points = 0;
     }
-    fs::remove_all(place);
+    std::error_code ignored;
+    fs::remove_all(place, ignored);
     return score;
 }
 
@@ -363,7 +378,9 @@ nlohmann::json gradescope(const Grade& grade, const Sandbox& sandbox) {
 
 std::string quoted_cell(const std::string& text) {
     // A cell that a spreadsheet would take for a formula is none.
-    std::string cell = !text.empty() && std::string("=+-@\t\r").find(text[0]) != std::string::npos ? "'" + text : text;
+    const std::size_t first = text.find_first_not_of(' ');
+    const bool formula = first != std::string::npos && std::string("=+-@").find(text[first]) != std::string::npos;
+    std::string cell = (formula ? "'" : "") + text;
     replace_all(cell, "\"", "\"\"");
     return "\"" + cell + "\"";
 }
@@ -435,26 +452,38 @@ int grade_verb(const GradeOptions& options) {
     if (must_end()) return exit_broken;
     if (!built.succeeded) throw std::runtime_error("the judges could not be built:\n" + built.output);
 
+    ::close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);  // what we were given is not for submissions
+
     const std::uint64_t seed = options.seed.value_or(secret_seed());
     Workshop workshop(sandbox);
     workshop.check(signals);
     std::vector<Grade> grades;
-    std::vector<std::string> names;
+    std::vector<std::string> names = {"grades.csv"};  // taken in the folder of the results
     if (!options.out.empty()) fs::create_directories(options.out);
     for (const fs::path& folder : options.submissions) {
         const auto start = std::chrono::steady_clock::now();
         Grade grade;
         grade.submission = read_submission(folder);
         std::string& name = grade.submission.name;
-        const auto same = std::count(names.begin(), names.end(), name);
+        const std::string first_name = name;
+        for (int number = 2; std::count(names.begin(), names.end(), name) > 0; ++number)
+            name = fmt::format("{} ({})", first_name, number);
         names.push_back(name);
-        if (same > 0) name += fmt::format(" ({})", same + 1);
         for (const ExerciseInfo& exercise : exercises()) {
             if (::isatty(STDERR_FILENO))
                 fmt::print(stderr, "\r\033[K{} of {}: {}, {}", grades.size() + 1, options.submissions.size(), name,
                            exercise.name);
-            grade.scores.push_back(
-                grade_exercise(sandbox, workshop, exercise, grade.submission, points.at(exercise.name), seed, signals));
+            try {
+                grade.scores.push_back(grade_exercise(sandbox, workshop, exercise, grade.submission,
+                                                      points.at(exercise.name), seed, signals));
+            } catch (const std::exception& error) {  // one submission never ends the others' grading
+                Score score;
+                score.exercise = &exercise;
+                score.possible = points.at(exercise.name);
+                score.state = text(Status::not_judged);
+                score.trouble = score.verdict.trouble = error.what();
+                grade.scores.push_back(score);
+            }
             if (must_end()) {
                 if (::isatty(STDERR_FILENO)) fmt::print(stderr, "\r\033[K");
                 return exit_broken;  // the signal has its effect now
@@ -480,7 +509,7 @@ int grade_verb(const GradeOptions& options) {
             if (!score.verdict.trouble.empty()) {
                 all_judged = false;
                 fmt::print(stderr, "attn: {}, {}: {}\n", grade.submission.name, score.exercise->name,
-                           score.verdict.trouble);
+                           printable(score.verdict.trouble, true));
             }
     return all_judged ? exit_ok : exit_broken;
 }

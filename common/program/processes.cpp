@@ -17,6 +17,7 @@ namespace attn {
 
 namespace {
 
+constexpr std::size_t longest_output = 4 << 20;
 constexpr double patience = 5;  // seconds that a command has to end once it was told to
 
 std::runtime_error cannot_start(const std::string& program, int error) {
@@ -106,7 +107,7 @@ Captured run_captured(const Command& command, const SignalsHeld& signals,
             char bytes[65536];
             const ssize_t size = ::read(output[0], bytes, sizeof bytes);
             if (size > 0) {
-                result.output.append(bytes, static_cast<std::size_t>(size));
+                if (result.output.size() < longest_output) result.output.append(bytes, static_cast<std::size_t>(size));
                 lines.add({bytes, static_cast<std::size_t>(size)});
             } else if (size == 0) {
                 open = false;

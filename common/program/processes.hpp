@@ -27,7 +27,7 @@ struct Command {
 
 struct Captured {
     int status = 0;  // of the exit; 128 + the number of the signal that ended it
-    std::string output;
+    std::string output;  // the first 4 MiB
 };
 
 // Runs a command without input, in a process group of its own, so that it is this process that decides what a signal

@@ -105,6 +105,18 @@ TEST_CASE("attn grade", "[grade]") {
     fs::create_directories((root / "link" / file).parent_path());
     fs::create_symlink(source / masked_softmax, root / "link" / file);
 
+    // Folders that would end the grading of the others.
+    write(root / "loop" / file, read(source / masked_softmax));
+    fs::create_symlink("loop", root / "loop" / "loop");
+    write(root / "grades.csv" / file, read(source / masked_softmax));
+    write(root / "=1+1" / file, read(source / masked_softmax));
+    write(root / "escape\033[2J" / file, read(source / masked_softmax));
+    // A worker that leaves folders too deep to be removed one by one, or a link where the next outputs belong.
+    write(root / "leaves" / file,
+          solution_with("}\n#include <filesystem>\nnamespace attn::exercises::masked_softmax {\n",
+                        "std::error_code no; std::filesystem::create_directory_symlink(\"/root\", \"out/2\", no);\n"
+                        "std::filesystem::create_directory_symlink(\"/root\", \"out/3\", no);\n"));
+
     const auto submissions = std::distance(fs::directory_iterator(root), fs::directory_iterator());
     const Graded graded = grade(root, "--seed 7");
     INFO(graded.printed);
@@ -129,6 +141,11 @@ TEST_CASE("attn grade", "[grade]") {
         INFO(attack);
         CHECK(graded.results(attack).at("score").get<double>() == 0);
     }
+    for (const char* name : {"loop", "grades.csv (2)", "=1+1", "escape?[2J", "leaves"}) {
+        INFO(name);
+        CHECK(graded.results(name).at("score").get<double>() == Approx(full));
+    }
+    CHECK(graded.printed.find('\033') == std::string::npos);
     const std::string errors = outputs(graded.results("broken"));
     INFO(errors);
     CHECK(errors.find("flot") != std::string::npos);
@@ -143,6 +160,7 @@ TEST_CASE("attn grade", "[grade]") {
     }
     const std::string csv = read(graded.out / "grades.csv");
     INFO(csv);
+    CHECK(csv.find("\"'=1+1\"") != std::string::npos);
     CHECK(csv.starts_with("submission,points,possible,row_maximum,row_maximum_state,"));
     CHECK(std::count(csv.begin(), csv.end(), '\n') == 1 + submissions);
 }
