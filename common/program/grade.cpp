@@ -322,6 +322,8 @@ Score grade_exercise(const Sandbox& sandbox, Workshop& workshop, const ExerciseI
             {(build / exercise.name).string()},
             {{build, build}, {work / "in", work / "in"}, {work / "out", work / "out", true}}, work, worker_limits);
         score.verdict = judge(exercise, options);
+        for (TestResult& test : score.verdict.tests)
+            replace_all(test.message, (place / "source" / exercise.file.filename()).string(), exercise.file.string());
         score.state = text(score.verdict.status);
         score.trouble = score.verdict.trouble;
         if (!score.verdict.tests.empty())
@@ -421,10 +423,15 @@ void print_summary(const std::vector<Grade>& grades) {
 
 int grade_verb(const GradeOptions& options) {
     if (options.submissions.empty()) throw std::runtime_error("grade needs a folder with a submission, or several");
-    for (const fs::path& folder : options.submissions)
-        if (!fs::is_directory(folder))
-            throw std::runtime_error(fmt::format("{}: found no folder, expected a submission: a folder that holds {}",
-                                                 folder.string(), exercises().front().file.filename().string()));
+    std::vector<fs::path> submissions;
+    for (const fs::path& folder : options.submissions) {
+        if (fs::is_directory(folder))
+            submissions.push_back(folder);
+        else
+            fmt::print(stderr, "attn: {}: found no folder, which a submission is: left out\n",
+                       printable(folder.string()));
+    }
+    if (submissions.empty()) throw std::runtime_error("found no folder, expected one for each submission");
     std::map<std::string, double> points;
     for (const ExerciseInfo& exercise : exercises()) points[exercise.name] = exercise.points;
     if (!options.rubric.empty()) points = read_rubric(options.rubric);
@@ -460,7 +467,7 @@ int grade_verb(const GradeOptions& options) {
     std::vector<Grade> grades;
     std::vector<std::string> names = {"grades.csv"};  // taken in the folder of the results
     if (!options.out.empty()) fs::create_directories(options.out);
-    for (const fs::path& folder : options.submissions) {
+    for (const fs::path& folder : submissions) {
         const auto start = std::chrono::steady_clock::now();
         Grade grade;
         grade.submission = read_submission(folder);
@@ -471,7 +478,7 @@ int grade_verb(const GradeOptions& options) {
         names.push_back(name);
         for (const ExerciseInfo& exercise : exercises()) {
             if (::isatty(STDERR_FILENO))
-                fmt::print(stderr, "\r\033[K{} of {}: {}, {}", grades.size() + 1, options.submissions.size(), name,
+                fmt::print(stderr, "\r\033[K{} of {}: {}, {}", grades.size() + 1, submissions.size(), name,
                            exercise.name);
             try {
                 grade.scores.push_back(grade_exercise(sandbox, workshop, exercise, grade.submission,

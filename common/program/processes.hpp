@@ -26,7 +26,7 @@ struct Command {
 };
 
 struct Captured {
-    int status = 0;  // of the exit; 128 + the number of the signal that ended it
+    int status = 0;      // of the exit; 128 + the number of the signal that ended it
     std::string output;  // the first 4 MiB
 };
 

@@ -23,6 +23,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int most_message_lines = 12, most_further_lines = 6;  // of the first test that fails, of the others
+constexpr std::size_t most_printed_lines = 12;                  // by the student's own code
 
 bool is_as_handed_out(const ExerciseInfo& info, const SignalsHeld& signals) {
     if (!is_untouched(info)) return false;
@@ -50,7 +51,11 @@ class TestPrinter {
             fmt::print("  {} {}\n", green("✓"), result.test);
         } else {
             fmt::print("  {} {}: {}\n", red("✗"), result.test, text(result.status));
-            print_message(shortened(result.message, info_));
+            // What the student's own code printed is never cut away by what the judge has to say.
+            const std::string message = shortened(result.message, info_), mark = "  It printed:\n";
+            const std::size_t prints = std::min(message.find(mark), message.size());
+            print_message(message.substr(0, prints));
+            print_last_lines(message.substr(prints));
             most_lines_ = most_further_lines;
         }
         std::fflush(stdout);
@@ -67,6 +72,17 @@ class TestPrinter {
         for (std::string line; std::getline(lines, line); ++count)
             if (count < most_lines_) print_line(line);
         if (count > most_lines_) fmt::print("      … and {} more lines\n", count - most_lines_);
+    }
+
+    void print_last_lines(const std::string& text) {
+        std::istringstream stream(text);
+        std::vector<std::string> lines;
+        for (std::string line; std::getline(stream, line);) lines.push_back(line);
+        if (lines.empty()) return;
+        print_line(lines[0]);
+        const std::size_t first = lines.size() > most_printed_lines + 1 ? lines.size() - most_printed_lines : 1;
+        if (first > 1) fmt::print("        …\n");
+        for (std::size_t index = first; index < lines.size(); ++index) print_line(lines[index]);
     }
 
     void print_line(const std::string& line) {
