@@ -65,6 +65,35 @@ struct Counts {
     bool operator==(const Counts&) const = default;
 };
 
+// Every count with its name: for sums, and for reports.
+struct CountName {
+    const char* name;
+    std::uint64_t Counts::*field;
+};
+inline constexpr CountName count_names[] = {
+    {"launches", &Counts::launches},
+    {"blocks", &Counts::blocks},
+    {"barriers", &Counts::barriers},
+    {"warp_collectives", &Counts::warp_collectives},
+    {"global_loads", &Counts::global_loads},
+    {"global_load_bytes", &Counts::global_load_bytes},
+    {"global_stores", &Counts::global_stores},
+    {"global_store_bytes", &Counts::global_store_bytes},
+    {"shared_loads", &Counts::shared_loads},
+    {"shared_load_bytes", &Counts::shared_load_bytes},
+    {"shared_stores", &Counts::shared_stores},
+    {"shared_store_bytes", &Counts::shared_store_bytes},
+    {"atomics", &Counts::atomics},
+    {"global_load_requests", &Counts::global_load_requests},
+    {"global_load_sectors", &Counts::global_load_sectors},
+    {"global_store_requests", &Counts::global_store_requests},
+    {"global_store_sectors", &Counts::global_store_sectors},
+    {"useful_sector_bytes", &Counts::useful_sector_bytes},
+    {"shared_load_wavefronts", &Counts::shared_load_wavefronts},
+    {"shared_store_wavefronts", &Counts::shared_store_wavefronts},
+    {"bank_conflicts", &Counts::bank_conflicts},
+};
+
 // The requests of one place in a kernel.
 struct AccessPattern {
     std::string file;

@@ -172,27 +172,7 @@ Launch::Launch(const LaunchRequest* launch_request)
       printed(blocks) {}
 
 Counts& Counts::operator+=(const Counts& other) {
-    launches += other.launches;
-    blocks += other.blocks;
-    barriers += other.barriers;
-    warp_collectives += other.warp_collectives;
-    global_loads += other.global_loads;
-    global_load_bytes += other.global_load_bytes;
-    global_stores += other.global_stores;
-    global_store_bytes += other.global_store_bytes;
-    shared_loads += other.shared_loads;
-    shared_load_bytes += other.shared_load_bytes;
-    shared_stores += other.shared_stores;
-    shared_store_bytes += other.shared_store_bytes;
-    atomics += other.atomics;
-    global_load_requests += other.global_load_requests;
-    global_load_sectors += other.global_load_sectors;
-    global_store_requests += other.global_store_requests;
-    global_store_sectors += other.global_store_sectors;
-    useful_sector_bytes += other.useful_sector_bytes;
-    shared_load_wavefronts += other.shared_load_wavefronts;
-    shared_store_wavefronts += other.shared_store_wavefronts;
-    bank_conflicts += other.bank_conflicts;
+    for (const CountName& count : count_names) this->*count.field += other.*count.field;
     return *this;
 }
 

@@ -8,8 +8,17 @@
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace attn {
+
+// The words as execv wants them, which points into them.
+inline std::vector<char*> exec_arguments(const std::vector<std::string>& words) {
+    std::vector<char*> arguments;
+    for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
+    arguments.push_back(nullptr);
+    return arguments;
+}
 
 // A folder that is removed with everything in it.
 class TemporaryFolder {

@@ -37,20 +37,8 @@ std::string report() {
                             {"other_file", finding.other_file},
                             {"other_line", finding.other_line},
                             {"text", finding.text()}});
-    const emulator::Counts& c = emulator::counts();
-    nlohmann::json counts = {{"launches", c.launches},
-                             {"blocks", c.blocks},
-                             {"barriers", c.barriers},
-                             {"warp_collectives", c.warp_collectives},
-                             {"global_load_bytes", c.global_load_bytes},
-                             {"global_store_bytes", c.global_store_bytes},
-                             {"shared_load_bytes", c.shared_load_bytes},
-                             {"shared_store_bytes", c.shared_store_bytes},
-                             {"atomics", c.atomics},
-                             {"global_load_sectors", c.global_load_sectors},
-                             {"global_store_sectors", c.global_store_sectors},
-                             {"bank_conflicts", c.bank_conflicts},
-                             {"peak_device_bytes", emulator::peak_device_bytes()}};
+    nlohmann::json counts = {{"peak_device_bytes", emulator::peak_device_bytes()}};
+    for (const emulator::CountName& count : emulator::count_names) counts[count.name] = emulator::counts().*count.field;
     std::string text = nlohmann::json{{"findings", findings}, {"counts", counts}}.dump(
         -1, ' ', false, nlohmann::json::error_handler_t::replace);
     emulator::reset();

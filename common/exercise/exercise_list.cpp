@@ -3,9 +3,6 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
-#include <stdexcept>
 
 #include "common/exercise/project.hpp"
 #include "common/tensor/nearest.hpp"
@@ -17,13 +14,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-[[noreturn]] void refuse(const fs::path& file, const std::string& found, const std::string& expected) {
-    throw std::runtime_error(file.string() + ": found " + found + ", expected " + expected);
-}
-
 std::string text_of(const toml::table& entry, const char* key, const fs::path& file) {
     auto value = entry[key].value<std::string>();
-    if (!value || value->empty()) refuse(file, std::string("an exercise without ") + key, "a text");
+    if (!value || value->empty()) throw BadCase(file.string(), std::string("an exercise without ") + key, "a text");
     return *value;
 }
 
@@ -37,14 +30,14 @@ ExerciseInfo parse_exercise(const toml::table& entry, const std::string& chapter
     info.difficulty = text_of(entry, "difficulty", list);
     if (const toml::array* hints = entry["hints"].as_array())
         for (const auto& hint : *hints) info.hints.push_back(hint.value_or(std::string()));
-    if (info.hints.size() != 3) refuse(list, info.name + " with other than three hints", "three");
+    if (info.hints.size() != 3) throw BadCase(list.string(), info.name + " with other than three hints", "three");
     return info;
 }
 
 std::map<std::string, double> parse_rubric(const fs::path& file, const std::vector<ExerciseInfo>& all) {
     const toml::table table = toml::parse_file(file.string());
     const toml::table* entries = table["points"].as_table();
-    if (!entries) refuse(file, "no [points]", "a line \"exercise = points\" for each exercise");
+    if (!entries) throw BadCase(file.string(), "no [points]", "a line \"exercise = points\" for each exercise");
     std::vector<std::string> names;
     for (const ExerciseInfo& info : all) names.push_back(info.name);
     std::map<std::string, double> points;
@@ -53,13 +46,15 @@ std::map<std::string, double> parse_rubric(const fs::path& file, const std::vect
         const double value = node.value<double>().value_or(-1);
         if (std::find(names.begin(), names.end(), name) == names.end()) {
             const std::string near = nearest(name, names);
-            refuse(file, "points for " + in_quotes(name), near.empty() ? "the name of an exercise" : near);
+            throw BadCase(file.string(), "points for " + in_quotes(name),
+                          near.empty() ? "the name of an exercise" : near);
         }
-        if (!(value >= 0 && value <= 1e6)) refuse(file, "the points of " + name, "a number from 0 to 1000000");
+        if (!(value >= 0 && value <= 1e6))
+            throw BadCase(file.string(), "the points of " + name, "a number from 0 to 1000000");
         points[name] = value;
     }
     for (const std::string& name : names)
-        if (!points.count(name)) refuse(file, "no points for " + name, "a number, be it 0");
+        if (!points.count(name)) throw BadCase(file.string(), "no points for " + name, "a number, be it 0");
     return points;
 }
 
@@ -74,7 +69,7 @@ std::vector<ExerciseInfo> read_all() {
     for (const fs::path& list : lists) {
         const toml::table table = toml::parse_file(list.string());
         const toml::array* entries = table["exercise"].as_array();
-        if (!entries) refuse(list, "no [[exercise]]", "one for each exercise");
+        if (!entries) throw BadCase(list.string(), "no [[exercise]]", "one for each exercise");
         const std::string chapter = list.parent_path().parent_path().filename().string();
         for (const auto& entry : *entries) all.push_back(parse_exercise(*entry.as_table(), chapter, list));
     }
@@ -99,9 +94,7 @@ const ExerciseInfo* find_exercise(std::string_view name) {
 std::map<std::string, double> read_rubric(const fs::path& file) { return parse_rubric(file, exercises()); }
 
 bool is_untouched(const ExerciseInfo& exercise) {
-    std::ifstream stream(project_folder() / exercise.file);
-    const std::string text{std::istreambuf_iterator<char>(stream), {}};
-    return text.find("throw NotImplementedYet") != std::string::npos;
+    return read_text(project_folder() / exercise.file).find("throw NotImplementedYet") != std::string::npos;
 }
 
 }  // namespace attn

@@ -8,11 +8,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "common/exercise/child_process.hpp"
+#include "common/tensor/npy.hpp"
 
 namespace attn {
 
@@ -78,11 +77,6 @@ Status worst_of(const std::vector<TestResult>& tests) {
         for (const TestResult& test : tests)
             if (test.status == status) return status;
     return tests.empty() ? Status::not_judged : Status::passed;
-}
-
-std::string read_text(const fs::path& file) {
-    std::ifstream stream(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
 }
 
 std::string joined(const std::vector<std::string>& words) {

@@ -68,7 +68,7 @@ std::string serve(const std::filesystem::path& input, const std::filesystem::pat
                              .dump();
     if (emulator_report) report = report.substr(0, report.size() - 1) + ", " + emulator_report() + "}";
     for (const auto& [name, array] : outputs) write_npy(out / (name + ".npy"), array);
-    write_file(out / "report.json", std::as_bytes(std::span(report.data(), report.size())));
+    write_file(out / "report.json", report);
     return answer;
 }
 

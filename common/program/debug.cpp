@@ -113,9 +113,7 @@ int debug_verb(const std::string& name, const fs::path& case_folder) {
         fmt::print("In one thread of a kernel: break {}:LINE if threadIdx.x == 5 && blockIdx.x == 0\n",
                    info.file.filename().string());
     std::fflush(nullptr);
-    std::vector<char*> arguments;
-    for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
-    arguments.push_back(nullptr);
+    const std::vector<char*> arguments = exec_arguments(words);
     ::execvp(arguments[0], arguments.data());
     throw std::runtime_error(fmt::format("cannot start {}: {}", words[0], std::strerror(errno)));
 }

@@ -41,10 +41,8 @@ bool is_in_chapter(const ExerciseInfo& info, const std::string& word) {
 [[noreturn]] void refuse(const std::string& word) {
     std::vector<std::string> known;
     for (const ExerciseInfo& info : exercises()) known.push_back(info.name), known.push_back(info.chapter);
-    const std::string near = nearest(word, known);
     throw std::runtime_error(fmt::format("there is no exercise or chapter {}{}; ./attn list shows them",
-                                         in_quotes(word),
-                                         near.empty() ? "" : fmt::format(", did you mean \"{}\"?", near)));
+                                         in_quotes(word), did_you_mean(word, known)));
 }
 
 }  // namespace

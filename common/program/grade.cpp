@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <regex>
 
@@ -35,15 +34,6 @@ constexpr double judge_seconds = 180;   // for all tests of an exercise
 constexpr double compile_seconds = 60;  // the compiler's own time, of each of its processes
 const SandboxLimits compiler_limits = {compile_seconds, std::int64_t{4} << 30, std::int64_t{64} << 20, 64};
 const SandboxLimits worker_limits = {120, std::int64_t{8} << 30, std::int64_t{256} << 20, 64};
-
-std::string read_text(const fs::path& file) {
-    std::ifstream stream(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
-}
-
-void write_text(const fs::path& file, const std::string& text) {
-    write_file(file, std::as_bytes(std::span(text.data(), text.size())));
-}
 
 // Names and prints of a submission on a terminal, in a file name, in a cell: no control characters.
 std::string printable(std::string text, bool lines = false) {
@@ -231,7 +221,7 @@ std::optional<std::string> compile(const Sandbox& sandbox, Workshop& workshop, c
     std::string launcher;
     if (exercise.is_cuda()) {
         unit = source / "unit.emulated.cpp";
-        write_text(unit, fmt::format("#include \"{}\"\n", file.string()));
+        write_file(unit, fmt::format("#include \"{}\"\n", file.string()));
         launcher = (workshop.project() / "cmake" / "emulated_compile").string() + " ";
     }
     std::string command = launcher + kit.compile_command;
@@ -502,9 +492,9 @@ int grade_verb(const GradeOptions& options) {
         // As we go: whoever is interrupted has what was graded so far.
         const Grade& done = grades.back();
         fs::create_directories(options.out / done.submission.name);
-        write_text(options.out / done.submission.name / "results.json",
+        write_file(options.out / done.submission.name / "results.json",
                    gradescope(done, sandbox).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
-        write_text(options.out / "grades.csv", csv(grades, sandbox, seed));
+        write_file(options.out / "grades.csv", csv(grades, sandbox, seed));
     }
     if (::isatty(STDERR_FILENO)) fmt::print(stderr, "\r\033[K");
     print_summary(grades);

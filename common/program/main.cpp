@@ -35,9 +35,8 @@ int main(int argc, char** argv) {
         std::string verb = argv[1];
         if (verb == "help" || verb == "--help" || verb == "-h") return print_help();
         if (!verb.starts_with("-") && std::find(verbs.begin(), verbs.end(), verb) == verbs.end()) {
-            std::string near = attn::nearest(verb, verbs);
             return bad_usage(fmt::format("there is no verb {}{}; ./attn --help lists them", attn::in_quotes(verb),
-                                         near.empty() ? "" : fmt::format(", did you mean \"{}\"?", near)));
+                                         attn::did_you_mean(verb, verbs)));
         }
     }
 

@@ -35,9 +35,7 @@ std::runtime_error cannot_start(const std::string& program, int error) {
     ::dup2(command.with_errors ? output : nothing, STDERR_FILENO);
     for (const auto& [name, value] : command.environment)
         value ? ::setenv(name.c_str(), value, 1) : ::unsetenv(name.c_str());
-    std::vector<char*> words;
-    for (const std::string& word : command.words) words.push_back(const_cast<char*>(word.c_str()));
-    words.push_back(nullptr);
+    const std::vector<char*> words = exec_arguments(command.words);
     if (command.folder.empty() || ::chdir(command.folder.c_str()) == 0) ::execvp(words[0], words.data());
     const int error = errno;
     [[maybe_unused]] auto written = ::write(trouble, &error, sizeof error);

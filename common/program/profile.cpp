@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include "common/emulator/emulator.hpp"
-#include "common/exercise/project.hpp"
 #include "common/mechanism/mechanism.hpp"
 #include "common/program/program.hpp"
 #include "common/tensor/nearest.hpp"
@@ -113,10 +112,8 @@ int profile_verb(const ProfileOptions& options) {
     if (!mechanism) {
         std::vector<std::string> names;
         for (const Mechanism& known : mechanisms()) names.push_back(known.name);
-        const std::string near = nearest(options.mechanism, names);
         throw std::runtime_error(fmt::format("no mechanism {}{}; there are: {}", in_quotes(options.mechanism),
-                                             near.empty() ? "" : fmt::format(", did you mean \"{}\"?", near),
-                                             fmt::join(names, ", ")));
+                                             did_you_mean(options.mechanism, names), fmt::join(names, ", ")));
     }
     const std::vector<CudaVersion> versions = cuda_versions(mechanism->name, "emulated");
     const CudaVersion* version = versions.empty() ? nullptr : &versions.back();

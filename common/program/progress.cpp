@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <ctime>
 #include <fstream>
-#include <iterator>
-#include <span>
 #include <stdexcept>
 
 #include "common/exercise/project.hpp"
@@ -29,11 +27,10 @@ fs::path progress_file() { return fs::weakly_canonical(project_folder() / "progr
                     where, found, expected));
 }
 
-std::string read_text(const fs::path& file) {
-    std::ifstream stream;
-    if (fs::is_regular_file(file)) stream.open(file, std::ios::binary);
-    if (!stream.is_open()) refuse(file.string(), "something that cannot be read", "a text file");
-    return {std::istreambuf_iterator<char>(stream), {}};
+std::string readable_text(const fs::path& file) {
+    if (!fs::is_regular_file(file) || !std::ifstream(file))
+        refuse(file.string(), "something that cannot be read", "a text file");
+    return read_text(file);
 }
 
 // A table of the file, and what messages call a place in it.
@@ -145,21 +142,19 @@ std::string format(const Progress& progress) {
 
 Progress read_progress() {
     const fs::path file = progress_file();
-    return fs::exists(file) ? parse(read_text(file), file.string()) : Progress();
+    return fs::exists(file) ? parse(readable_text(file), file.string()) : Progress();
 }
 
 void update_progress(const std::string& exercise, const std::function<void(ExerciseProgress&)>& change) {
     Progress progress = read_progress();
     change(progress[exercise]);
-    const std::string text = format(progress);
-    write_file(progress_file(), std::as_bytes(std::span(text.data(), text.size())));
+    write_file(progress_file(), format(progress));
 }
 
 std::string fingerprint(const ExerciseInfo& exercise) {
-    std::ifstream stream(project_folder() / exercise.file, std::ios::binary);
     std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-    for (std::istreambuf_iterator<char> byte(stream), end; byte != end; ++byte)
-        hash = (hash ^ static_cast<unsigned char>(*byte)) * 0x100000001b3;
+    for (char byte : read_text(project_folder() / exercise.file))
+        hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
     return fmt::format("{:016x}", hash);
 }
 

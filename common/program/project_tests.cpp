@@ -30,9 +30,7 @@ int run_ctest(const std::string& folder) {
         words.push_back(tests.string());
     else  // a folder whose test stands in the list above it
         words.insert(words.end(), {build_folder().string(), "-R", "^" + folder + "$"});
-    std::vector<char*> arguments;
-    for (std::string& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
+    const std::vector<char*> arguments = exec_arguments(words);
     const pid_t child = ::fork();
     if (child == 0) {
         ::execvp(arguments[0], arguments.data());

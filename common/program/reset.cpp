@@ -8,8 +8,6 @@
 #include <charconv>
 #include <fstream>
 #include <iostream>
-#include <iterator>
-#include <span>
 #include <sstream>
 #include <stdexcept>
 
@@ -25,11 +23,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* mark = "throw NotImplementedYet";
-
-std::string read_text(const fs::path& file) {
-    std::ifstream stream(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
-}
 
 // What git prints; nothing where it fails.
 std::optional<std::string> git(std::vector<std::string> words, const SignalsHeld& signals) {
@@ -108,7 +101,7 @@ int reset_verb(const std::string& name, bool yes) {
         return exit_ok;
     }
     if (exists) fs::copy_file(file, backup);  // fails where there is one by now
-    write_file(file, std::as_bytes(std::span(stub->data(), stub->size())));
+    write_file(file, *stub);
     fmt::print("{} is as it was handed out.\n", info.file.string());
     if (exists) fmt::print("Yours: {}\n", (info.file.parent_path() / backup.filename()).string());
     return exit_ok;

@@ -1,7 +1,6 @@
 // attn table: Table 19.1 of the book, with what this project measures beside what the book says. Measured once for
 // each build of the program, then kept beside it.
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 #include <toml++/toml.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "common/mechanism/mechanism.hpp"
 #include "common/program/program.hpp"
 #include "common/program/progress.hpp"
+#include "common/program/terminal.hpp"
 #include "common/tensor/compare.hpp"
 
 namespace attn {
@@ -96,9 +96,8 @@ std::map<std::string, Measured> measure_all() {
     }
     std::ostringstream text;
     text << toml::table{{"build", stamp}, {"measured", measured}} << "\n";
-    std::string bytes = text.str();
     try {
-        write_file(kept, std::as_bytes(std::span(bytes.data(), bytes.size())));
+        write_file(kept, text.str());
     } catch (const std::exception&) {
         // A folder that cannot be written to: measured again next time.
     }
@@ -107,11 +106,9 @@ std::map<std::string, Measured> measure_all() {
 
 // Of the terminal; elsewhere $COLUMNS, or wide enough for everything.
 int terminal_width() {
-    winsize size{};
-    if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
     const char* columns = std::getenv("COLUMNS");
-    int width = columns ? std::atoi(columns) : 0;
-    return width > 0 ? width : 1000;
+    const int width = columns ? std::atoi(columns) : 0;
+    return columns_of(STDOUT_FILENO, width > 0 ? width : 1000);
 }
 
 std::string measured_text(const std::map<std::string, Measured>& all, const toml::table& row) {

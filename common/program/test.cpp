@@ -4,8 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <sstream>
 #include <stdexcept>
 
@@ -15,6 +13,7 @@
 #include "common/program/progress.hpp"
 #include "common/program/reset.hpp"
 #include "common/program/terminal.hpp"
+#include "common/tensor/npy.hpp"
 
 namespace attn {
 
@@ -27,9 +26,7 @@ constexpr std::size_t most_printed_lines = 12;                  // by the studen
 
 bool is_as_handed_out(const ExerciseInfo& info, const SignalsHeld& signals) {
     if (!is_untouched(info)) return false;
-    std::ifstream stream(project_folder() / info.file, std::ios::binary);
-    const std::string present{std::istreambuf_iterator<char>(stream), {}};
-    return stub_of(info, signals) == present;
+    return stub_of(info, signals) == read_text(project_folder() / info.file);
 }
 
 // Shorter to read: paths from the project's folder, names without the namespaces that all of them have.

@@ -18,9 +18,8 @@ int trace_verb(const std::string& name) {
             return exit_ok;
         }
     }
-    std::string near = nearest(name, names);
-    fmt::print(stderr, "attn: no trace of {}{}; there are: {}\n", in_quotes(name),
-               near.empty() ? "" : fmt::format(", did you mean \"{}\"?", near), fmt::join(names, ", "));
+    fmt::print(stderr, "attn: no trace of {}{}; there are: {}\n", in_quotes(name), did_you_mean(name, names),
+               fmt::join(names, ", "));
     return exit_bad_usage;
 }
 

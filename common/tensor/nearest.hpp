@@ -46,4 +46,10 @@ inline std::string nearest(std::string_view word, const std::vector<std::string>
     return result;
 }
 
+/// ", did you mean "causal"?" for the end of a message, or nothing.
+inline std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates) {
+    const std::string near = nearest(word, candidates);
+    return near.empty() ? "" : ", did you mean \"" + near + "\"?";
+}
+
 }  // namespace attn

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <system_error>
@@ -390,6 +391,15 @@ void write_file(const std::filesystem::path& path, std::span<const std::byte> by
     std::error_code ignored;
     std::filesystem::remove(temporary, ignored);
     throw std::runtime_error("cannot write " + path.string() + ": " + error.message());
+}
+
+void write_file(const std::filesystem::path& path, std::string_view text) {
+    write_file(path, std::as_bytes(std::span(text)));
+}
+
+std::string read_text(const std::filesystem::path& path) {
+    std::ifstream stream(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(stream), {}};
 }
 
 }  // namespace attn

@@ -106,5 +106,9 @@ OpenFile open_file(const std::filesystem::path& path, std::string_view expected)
 /// Writes a hidden temporary in the same folder and renames it: whoever is interrupted leaves the old file or the new
 /// one, never half of it. Throws std::runtime_error that names the path.
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);
+void write_file(const std::filesystem::path& path, std::string_view text);
+
+/// All of a file; empty where it cannot be read.
+std::string read_text(const std::filesystem::path& path);
 
 }  // namespace attn

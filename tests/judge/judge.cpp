@@ -13,6 +13,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "common/exercise/child_process.hpp"
 #include "common/tensor/compare.hpp"
 #include "tests/judge/picture.hpp"
 #include "tests/judge/worker_process.hpp"
@@ -45,31 +46,16 @@ std::vector<std::string> lines_of(const std::string& text) {
 }
 
 // The folder that judge and worker share: in/ is written here, out/ there.
-class WorkFolder {
-  public:
-    WorkFolder() : path_(environment("ATTN_WORK")) {
-        if (!path_.empty()) return;
-        std::string name = (fs::temp_directory_path() / "attn-judge-XXXXXX").string();
-        if (!::mkdtemp(name.data())) throw std::runtime_error("cannot make a folder like " + name);
-        path_ = name;
-        ours_ = true;
-        fs::create_directory(path_ / "in");
-        fs::create_directory(path_ / "out");
-    }
-    ~WorkFolder() {
-        std::error_code ignored;
-        if (ours_) fs::remove_all(path_, ignored);
-    }
-    const fs::path& path() const { return path_; }
-
-  private:
-    fs::path path_;
-    bool ours_ = false;
-};
-
 const fs::path& work_folder() {
-    static WorkFolder folder;
-    return folder.path();
+    static std::optional<TemporaryFolder> ours;
+    static const fs::path folder = [] {
+        if (const std::string given = environment("ATTN_WORK"); !given.empty()) return fs::path(given);
+        ours.emplace();
+        fs::create_directory(ours->path() / "in");
+        fs::create_directory(ours->path() / "out");
+        return ours->path();
+    }();
+    return folder;
 }
 
 // One worker for all tests of an exercise; a new one after each that is gone.
@@ -79,19 +65,23 @@ struct Workers {
     int requests = 0;
     bool has_timed_out = false;
 
+    WorkerLimits limits() const {
+        WorkerLimits limits;
+        if (on_gpu()) limits.address_bytes = 0;
+        if (has_timed_out) limits.seconds = 2;  // whoever waits has waited long enough
+        return limits;
+    }
+
     WorkerProcess& for_exercise(const std::string& name) {
         if (process && process->alive() && exercise == name) return *process;
         std::vector<std::string> command = lines_of(environment("ATTN_WORKER_COMMAND"));
-        WorkerLimits limits;
         const std::string folder = environment("ATTN_WORKERS");
         if (command.empty()) {
             if (folder.empty()) throw std::runtime_error("neither ATTN_WORKERS nor ATTN_WORKER_COMMAND is set");
             command = {(fs::path(folder) / name).string()};
         }
-        if (on_gpu()) limits.address_bytes = 0;
-        if (has_timed_out) limits.seconds = 2;  // whoever waits has waited long enough
         process.reset();
-        process = std::make_unique<WorkerProcess>(command, work_folder(), limits);
+        process = std::make_unique<WorkerProcess>(command, work_folder(), limits());
         exercise = name;
         return *process;
     }
@@ -257,9 +247,12 @@ std::uint64_t count_at(const nlohmann::json& object, const char* key) {
     return entry != object.end() && entry->is_number_unsigned() ? entry->get<std::uint64_t>() : 0;
 }
 
-std::uint64_t launches(const nlohmann::json& report) {
+std::optional<emulator::Counts> counts_in(const nlohmann::json& report) {
     const auto counts = report.find("counts");
-    return counts != report.end() && counts->is_object() ? count_at(*counts, "launches") : 0;
+    if (counts == report.end() || !counts->is_object()) return {};
+    emulator::Counts result;
+    for (const emulator::CountName& count : emulator::count_names) result.*count.field = count_at(*counts, count.name);
+    return result;
 }
 
 // In the order of how much each weighs for the test.
@@ -340,7 +333,7 @@ Report Test::judge_trial(const std::string& exercise, const std::vector<Mistake>
     const Descriptor folder(::openat(all.number, id.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (folder.number < 0 || ::fchmod(folder.number, 0777) != 0)  // in a sandbox it is another user who writes here
         throw std::runtime_error("cannot open out/" + id);
-    const double seconds = workers.has_timed_out ? 2 : WorkerLimits().seconds;
+    const double seconds = workers.limits().seconds;
     Reply reply = workers.for_exercise(exercise).request("in/" + id + " out/" + id);
     nlohmann::json noticed = nlohmann::json::object();
     if (auto bytes = read_output(folder.number, "report.json", 1 << 20)) noticed = parse_report(*bytes);
@@ -389,7 +382,8 @@ Report Test::judge_trial(const std::string& exercise, const std::vector<Mistake>
                 details += "  " + name + " is not an output of the exercise: " + std::string(error.what()) + "\n";
             }
         }
-        if (trial.kernels && !on_gpu() && details.empty() && launches(noticed) == 0)
+        if (trial.kernels && !on_gpu() && details.empty() &&
+            counts_in(noticed).value_or(emulator::Counts()).launches == 0)
             details = "  The outputs are right, but no kernel made them: nothing was launched.\n";
         if (!details.empty()) outcome = Outcome::failed;
         if (noticed.contains("threads_left") && noticed["threads_left"].is_number_integer() &&
@@ -443,21 +437,7 @@ Report Test::judge_trial(const std::string& exercise, const std::vector<Mistake>
     fs::remove_all(out, ignored);
 
     report.right = outcome == Outcome::passed;
-    if (report.right && noticed.contains("counts") && noticed["counts"].is_object()) {
-        const nlohmann::json& c = noticed["counts"];
-        report.counts = Counts{count_at(c, "launches"),
-                               count_at(c, "blocks"),
-                               count_at(c, "barriers"),
-                               count_at(c, "global_load_bytes"),
-                               count_at(c, "global_store_bytes"),
-                               count_at(c, "shared_load_bytes"),
-                               count_at(c, "shared_store_bytes"),
-                               count_at(c, "atomics"),
-                               count_at(c, "global_load_sectors"),
-                               count_at(c, "global_store_sectors"),
-                               count_at(c, "bank_conflicts"),
-                               count_at(c, "peak_device_bytes")};
-    }
+    if (report.right) report.counts = counts_in(noticed);
     return report;
 }
 

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/emulator/emulator.hpp"
 #include "common/mechanism/run_case.hpp"
 #include "common/tensor/tensor.hpp"
 
@@ -64,13 +65,9 @@ struct Exercise {
 };
 
 // What a worker tells of itself. It explains, and may fail a test; it never passes one.
-struct Counts {
-    std::uint64_t launches, blocks, barriers, global_load_bytes, global_store_bytes, shared_load_bytes,
-        shared_store_bytes, atomics, global_load_sectors, global_store_sectors, bank_conflicts, peak_device_bytes;
-};
 struct Report {
     bool right = false;
-    std::optional<Counts> counts;  // none on a GPU, which does not tell, and for exercises without kernels
+    std::optional<emulator::Counts> counts;  // none on a GPU, which does not tell, and for exercises without kernels
 };
 
 // One test of an exercise: any number of cases, then conclude().

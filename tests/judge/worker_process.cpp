@@ -14,6 +14,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "common/exercise/child_process.hpp"
+
 namespace attn::judge {
 
 namespace {
@@ -41,9 +43,7 @@ WorkerProcess::WorkerProcess(const std::vector<std::string>& command, const std:
                              const WorkerLimits& limits)
     : limits_(limits) {
     ::signal(SIGPIPE, SIG_IGN);  // a worker that is gone is seen when it does not answer
-    std::vector<char*> arguments;
-    for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
-    arguments.push_back(nullptr);
+    const std::vector<char*> arguments = exec_arguments(command);
     Pipe requests, answers, prints;
     const pid_t judge = ::getpid();
     process_ = ::fork();
