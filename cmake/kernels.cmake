@@ -6,6 +6,7 @@ set(ATTN_EMULATED_OPTIONS
     -fno-tree-sra                          # a float4 access stays one access
     --param=tsan-distinguish-volatile=1
     -fno-extern-tls-init
+    -fno-ipa-icf                           # two kernels of the same code keep their own lines
     -fno-gnu-unique                        # such symbols could not be made private
     -B${PROJECT_SOURCE_DIR}/cmake/emulated_assembler/  # its `as` leaves room behind each __shared__ variable
     # Calls of these stay calls of these: written out, or as the checked variants that Ubuntu's GCC turns them into
@@ -15,6 +16,7 @@ set(ATTN_EMULATED_OPTIONS
     -fno-builtin-memcpy
     -fno-builtin-memmove
     -fno-builtin-memset
+    -fstack-clash-protection               # a large frame touches the guard page below the stack, and does not jump it
     -Wno-tsan
     -Wno-unknown-pragmas                   # "#pragma unroll" is nvcc's
     -Wno-unused-function)

@@ -9,15 +9,21 @@
 namespace attn {
 inline namespace ATTN_BUILD {
 
+// `name`: for what the emulator finds; a literal.
 template <class T, int N>
 class DeviceTensor {
   public:
-    explicit DeviceTensor(Shape<N> shape) : view_(nullptr, shape) {
+    explicit DeviceTensor(Shape<N> shape, [[maybe_unused]] const char* name = nullptr) : view_(nullptr, shape) {
         T* data = nullptr;
         check(cudaMalloc(&data, bytes()));
         view_ = {data, shape};
+#if !defined(__CUDACC__)
+        emulator::name_allocation(data, name);
+#endif
     }
-    explicit DeviceTensor(TensorView<const T, N> host) : DeviceTensor(host.shape()) { upload(host); }
+    explicit DeviceTensor(TensorView<const T, N> host, const char* name = nullptr) : DeviceTensor(host.shape(), name) {
+        upload(host);
+    }
     ~DeviceTensor() { cudaFree(view_.data()); }
     DeviceTensor(DeviceTensor&& other) noexcept : view_(std::exchange(other.view_, {})) {}
     DeviceTensor& operator=(DeviceTensor&&) = delete;

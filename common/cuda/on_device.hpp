@@ -18,17 +18,17 @@ template <auto launcher, class Inputs, class Options, class Outputs>
 void on_device(const Inputs& host_inputs, const Options& options, const Outputs& host_outputs) {
     std::vector<std::shared_ptr<void>> held;
     Inputs inputs = host_inputs;
-    inputs.visit([&]<class T, int N>(const char*, TensorView<T, N>& tensor, auto...) {
+    inputs.visit([&]<class T, int N>(const char* name, TensorView<T, N>& tensor, auto...) {
         if (!tensor) return;
-        auto on_device = std::make_shared<DeviceTensor<std::remove_const_t<T>, N>>(tensor);
+        auto on_device = std::make_shared<DeviceTensor<std::remove_const_t<T>, N>>(tensor, name);
         tensor = on_device->view();
         held.push_back(on_device);
     });
     std::vector<std::function<void()>> downloads;
     Outputs outputs = host_outputs;
-    outputs.visit([&]<class T, int N>(const char*, TensorView<T, N>& tensor, auto...) {
+    outputs.visit([&]<class T, int N>(const char* name, TensorView<T, N>& tensor, auto...) {
         if (!tensor) return;
-        auto on_device = std::make_shared<DeviceTensor<T, N>>(tensor.shape());
+        auto on_device = std::make_shared<DeviceTensor<T, N>>(tensor.shape(), name);
         on_device->fill_with_nan();
         downloads.push_back([on_device, host = tensor] { on_device->download(host); });
         tensor = on_device->view();

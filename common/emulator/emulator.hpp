@@ -21,15 +21,21 @@ enum class FindingKind {
     mixed_atomic,     // a race of an atomic operation with a plain access
     assertion,
     exception,
+    endless_loop,
+    launch_limit,  // more threads, blocks or shared memory than a launch may ask of the chosen GPU
+    invalid_free,  // cudaFree() of what is not allocated, or no more
+    leak,          // device memory that nobody freed
+    host_access,   // host code that reads or writes through a device pointer: the program ends there
 };
+const char* name(FindingKind kind);  // "out_of_bounds"
 
-// One broken rule of the CUDA model. The launch in which it was found ended there, with the CUDA error that a GPU
-// would give; of several blocks that broke a rule, the one with the lowest index is reported.
+// One broken rule of the CUDA model. A launch in which one was found ended there, with the CUDA error that a GPU would
+// give; of several blocks that broke a rule, the one with the lowest index is reported.
 struct Finding {
     FindingKind kind;
     std::string message;  // what happened and what to look for, one or two sentences
-    std::string kernel;
-    std::string file;  // of the access; empty when there is no debug information
+    std::string kernel;   // empty where no kernel is at fault: the last three kinds
+    std::string file;     // of the access or call; empty when there is no debug information
     int line = 0;
     std::string other_file;  // of a race's first access; empty for other kinds
     int other_line = 0;
@@ -112,6 +118,7 @@ struct LaunchProfile {
     std::string kernel;
     unsigned grid[3] = {}, block[3] = {};
     std::size_t dynamic_shared_bytes = 0;
+    std::size_t static_shared_bytes = 0;  // of the __shared__ variables that it touched
     Counts counts;
     std::vector<AccessPattern> lines;  // by file and line
 };
@@ -125,9 +132,20 @@ const Counts& counts();
 const std::vector<Finding>& findings();
 std::int64_t peak_device_bytes();  // the most that cudaMalloc had handed out at one time
 void reset();
+// Device memory that is held at this moment becomes findings, one for each line that allocated some; unless there are
+// findings already, which may be why. cudaDeviceReset() and the end of the program look for leaks, too.
+void find_leaks();
 
 // Findings are printed to stderr as they are made, unless this is false.
 void print_findings(bool print);
+
+// How long a thread may go on before that is an endless loop: so many accesses to memory, or without an access so many
+// seconds of the core's time; a block may switch between its threads as often.
+void limit_loops(std::uint64_t accesses, double seconds);
+
+// 0: blocks and threads run in the order of their indices. Other seeds: in another order each, and threads are
+// interrupted at accesses to memory; the same on every run. Also set by the environment: ATTN_SCHEDULE_SEED.
+void schedule_seed(std::uint64_t seed);
 
 // How many cores share the blocks of a launch; 0 stands for all.
 void use_workers(int workers);

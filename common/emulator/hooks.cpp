@@ -20,23 +20,34 @@ const char* verb(Access access) {
     return access == Access::load ? "reads" : access == Access::store ? "writes" : "atomically updates";
 }
 
-// The variable that the address stands in, or null.
-const Variable* find(const std::vector<Variable>& variables, std::uintptr_t position, std::size_t bytes) {
+// The last variable that begins at or before the position.
+const Variable* nearest(const std::vector<Variable>& variables, std::uintptr_t position) {
     auto after = std::upper_bound(variables.begin(), variables.end(), position,
                                   [](std::uintptr_t p, const Variable& variable) { return p < variable.low; });
-    if (after == variables.begin()) return nullptr;
-    const Variable& candidate = *std::prev(after);
-    return position + bytes <= candidate.low + candidate.bytes ? &candidate : nullptr;
+    return after == variables.begin() ? nullptr : &*std::prev(after);
 }
 
-std::string describe_shared(std::size_t offset) {
-    const auto& variables = thread_local_variables();
-    auto after = std::upper_bound(variables.begin(), variables.end(), offset,
-                                  [](std::uintptr_t p, const Variable& variable) { return p < variable.low; });
-    if (after == variables.begin()) return "shared memory";
-    const Variable& nearest = *std::prev(after);
-    return fmt::format("byte {} of the shared variable {} ({} bytes)", offset - nearest.low, nearest.name,
-                       nearest.bytes);
+std::string describe_shared(const Worker& worker, std::size_t offset, std::size_t bytes) {
+    const Variable* variable = nearest(thread_local_variables(), offset);
+    if (!variable) return "shared memory";
+    const std::size_t inside = offset - variable->low;
+    if (variable->name == "attn_dynamic_shared") {
+        const std::size_t size = worker.launch->request->dynamic_bytes;
+        return inside % bytes
+                   ? fmt::format("byte {} of the {} bytes of dynamic shared memory", inside, size)
+                   : fmt::format("element {} of the dynamic shared memory, which has {} bytes: {} of such elements",
+                                 inside / bytes, size, size / bytes);
+    }
+    const VariablePart part = part_of_variable(*variable, true, inside, bytes);
+    return inside + bytes <= variable->bytes
+               ? fmt::format("{} in shared memory", part.element)
+               : fmt::format("{} in shared memory, declared as {}", part.element, part.declared);
+}
+
+// The variable that the access is in, or null.
+const Variable* find(const std::vector<Variable>& variables, std::uintptr_t position, std::size_t bytes) {
+    const Variable* candidate = nearest(variables, position);
+    return candidate && position + bytes <= candidate->low + candidate->bytes ? candidate : nullptr;
 }
 
 [[noreturn]] void fail_elsewhere(Worker& worker, std::uintptr_t address, std::size_t bytes, Access access,
@@ -74,8 +85,8 @@ bool allowed(const std::uint8_t* shadow, std::size_t bytes, Access access) {
     std::string what =
         fmt::format("The kernel {} {} bytes at {}", verb(access), bytes, describe_device_address(address, bytes));
     if (std::find(shadow, shadow + bytes, freed) != shadow + bytes)
-        worker.fail(FindingKind::use_after_free, cudaErrorIllegalAddress, what + ", which was freed before the launch.",
-                    instruction);
+        worker.fail(FindingKind::use_after_free, cudaErrorIllegalAddress,
+                    what + fmt::format(". It was freed {}.", describe_free(address)), instruction);
     if (std::find(shadow, shadow + bytes, unallocated) != shadow + bytes)
         worker.fail(FindingKind::out_of_bounds, cudaErrorIllegalAddress,
                     what + ". Does the kernel check that its row and column are inside the tensor?", instruction);
@@ -87,19 +98,23 @@ bool allowed(const std::uint8_t* shadow, std::size_t bytes, Access access) {
 [[noreturn]] void fail_shared(Worker& worker, std::size_t offset, std::size_t bytes, Access access,
                               const void* instruction) {
     const std::uint8_t* shadow = worker.shared_shadow + offset;
-    std::string what = fmt::format("The kernel {} {} bytes at {}", verb(access), bytes, describe_shared(offset));
+    std::string what =
+        fmt::format("The kernel {} {} bytes at {}", verb(access), bytes, describe_shared(worker, offset, bytes));
     if (std::find(shadow, shadow + bytes, unallocated) != shadow + bytes)
         worker.fail(FindingKind::out_of_bounds, cudaErrorIllegalAddress,
-                    what + ", outside of it. For `extern __shared__` the size is the launch's third number.",
+                    nearest(thread_local_variables(), offset)->name == "attn_dynamic_shared"
+                        ? what + ". The size of an `extern __shared__` array is the launch's third number."
+                        : what + ". Which index goes past its end?",
                     instruction);
     worker.fail(FindingKind::never_written, cudaErrorLaunchFailure,
                 what + ", which no thread of this block has written yet: shared memory starts without a value.",
                 instruction);
 }
 
-void count(Worker& worker, bool shared, std::uintptr_t position, std::size_t bytes, Access access,
-           const void* instruction) {
+inline __attribute__((always_inline)) void count(Worker& worker, bool shared, std::uintptr_t position,
+                                                 std::size_t bytes, Access access, const void* instruction) {
     Counts& counts = worker.counts;
+    if (++worker.running->steps >= worker.step_limit) worker.over_limit(instruction);
     if (access == Access::atomic) {
         ++counts.atomics;
     } else if (shared) {
@@ -114,10 +129,9 @@ void count(Worker& worker, bool shared, std::uintptr_t position, std::size_t byt
                        static_cast<unsigned>(bytes), shared, access == Access::store);
 }
 
-// The two are one but for names, so that the common way through is short.
 template <bool shared>
-inline void check_race(Worker& worker, std::uintptr_t position, std::size_t bytes, Access access,
-                       const void* instruction) {
+__attribute__((noinline)) void check_race(Worker& worker, std::uintptr_t position, std::size_t bytes, Access access,
+                                          const void* instruction) {
     const Fiber& fiber = *worker.running;
     const Races::Place place{instruction, fiber.calls, std::min<int>(fiber.depth, std::size(fiber.calls)), fiber.path};
     const bool is_atomic = access == Access::atomic || worker.volatile_access;  // volatile: relaxed, in PTX's words
@@ -127,38 +141,63 @@ inline void check_race(Worker& worker, std::uintptr_t position, std::size_t byte
                              : worker.races.global_access(fiber.index, position, bytes, kind, place);
     if (!fine)
         fail_of_race(worker, bytes, access != Access::load, is_atomic,
-                     shared ? describe_shared(position) : describe_device_address(arena_low + position, bytes),
-                     instruction);
+                     shared ? describe_shared(worker, position, bytes) : describe_global(position, bytes), instruction);
 }
 
-// Shadow bytes of one access, in one comparison where the access is a power of two: 2, 4, 8 or 16 bytes.
-bool all_written(const std::uint8_t* shadow, std::size_t bytes) {
-    std::uint64_t value = 0, wanted = 0x0303030303030303u;
-    if (bytes == 16) {
-        std::uint64_t upper;
-        std::memcpy(&value, shadow, 8), std::memcpy(&upper, shadow + 8, 8);
-        return value == wanted && upper == wanted;
+// Where __device__ variables stand among the positions in device memory: behind the arena.
+constexpr std::uintptr_t position_of_variables = arena_bytes;
+
+template <class Word>
+bool is_word_written(const std::uint8_t* shadow) {
+    Word word;
+    std::memcpy(&word, shadow, sizeof word);
+    return word == static_cast<Word>(0x0303030303030303u);
+}
+
+// In one comparison where the access is a power of two: most are.
+inline bool all_written(const std::uint8_t* shadow, std::size_t bytes) {
+    switch (bytes) {
+        case 1: return is_word_written<std::uint8_t>(shadow);
+        case 2: return is_word_written<std::uint16_t>(shadow);
+        case 4: return is_word_written<std::uint32_t>(shadow);
+        case 8: return is_word_written<std::uint64_t>(shadow);
+        case 16: return is_word_written<std::uint64_t>(shadow) && is_word_written<std::uint64_t>(shadow + 8);
+        default: return allowed(shadow, bytes, Access::load);
     }
-    if (bytes == 4) {
-        std::uint32_t four;
-        std::memcpy(&four, shadow, 4);
-        return four == 0x03030303u;
-    }
-    if (bytes == 8) {
-        std::memcpy(&value, shadow, 8);
-        return value == wanted;
-    }
-    return allowed(shadow, bytes, Access::load);
+}
+
+// Of memory that may be accessed.
+template <bool shared>
+inline void count_and_check_race(Worker& worker, std::uintptr_t position, std::size_t bytes, Access access,
+                                 const void* instruction) {
+    count(worker, shared, position, bytes, access, instruction);
+    const unsigned thread = worker.running->index;
+    const bool is_plain_load = access == Access::load && !worker.volatile_access;
+    if (is_plain_load && (shared ? worker.races.is_known_shared_load(thread, position, bytes)
+                                 : worker.races.is_known_global_load(thread, position, bytes)))
+        return;
+    check_race<shared>(worker, position, bytes, access, instruction);
 }
 
 }  // namespace
+
+std::string describe_global(std::uintptr_t position, std::size_t bytes) {
+    if (position < position_of_variables) return describe_device_address(arena_low + position, bytes);
+    const std::uintptr_t address = position - position_of_variables + writable_image().low;
+    const Variable* variable = nearest(global_variables(), address);
+    if (!variable) return "a __device__ variable";
+    return fmt::format("{}, a __device__ variable",
+                       part_of_variable(*variable, false, address - variable->low, bytes).element);
+}
 
 void check_access(Worker& worker, std::uintptr_t address, std::size_t bytes, Access access, const void* instruction,
                   bool must_be_aligned) {
     if (address - worker.stack_low < stack_bytes) return;
     const LaunchRequest& request = *worker.launch->request;
     if (address - reinterpret_cast<std::uintptr_t>(request.arguments) < request.argument_bytes) return;
-    if (must_be_aligned && std::has_single_bit(bytes) && bytes <= 16 && address % bytes != 0)
+    constexpr int switch_one_in = 16;
+    if (worker.random && !worker.volatile_access && worker.next_random() % switch_one_in == 0) worker.yield();
+    if (must_be_aligned && (bytes & (bytes - 1)) == 0 && bytes <= 16 && address % bytes != 0)
         worker.fail(FindingKind::misaligned, cudaErrorMisalignedAddress,
                     fmt::format("The kernel {} {} bytes at an address that is not a multiple of {}. Where does the row "
                                 "start, and is its length a multiple of {} bytes?",
@@ -171,8 +210,7 @@ void check_access(Worker& worker, std::uintptr_t address, std::size_t bytes, Acc
             if (!allowed(shadow, bytes, access)) fail_device(worker, address, bytes, access, instruction);
             std::memset(shadow, written, bytes);
         }
-        count(worker, false, address - arena_low, bytes, access, instruction);
-        check_race<false>(worker, address - arena_low, bytes, access, instruction);
+        count_and_check_race<false>(worker, address - arena_low, bytes, access, instruction);
         return;
     }
 
@@ -185,19 +223,46 @@ void check_access(Worker& worker, std::uintptr_t address, std::size_t bytes, Acc
             worker.shared_dirty_low = std::min(worker.shared_dirty_low, offset);
             worker.shared_dirty_high = std::max(worker.shared_dirty_high, offset + bytes);
         }
-        count(worker, true, offset, bytes, access, instruction);
-        check_race<true>(worker, offset, bytes, access, instruction);
+        count_and_check_race<true>(worker, offset, bytes, access, instruction);
         return;
     }
 
-    static const Range image = program_image();
-    if (image.contains(address)) {  // a __device__ or __constant__ variable, or a constant of the program
-        if (access == Access::load || find(global_variables(), address, bytes)) return;
-        worker.fail(FindingKind::out_of_bounds, cudaErrorIllegalAddress,
-                    fmt::format("The kernel {} {} bytes outside of every __device__ variable.", verb(access), bytes),
-                    instruction);
+    static const Range image = program_image(), writable = writable_image();
+    if (image.contains(address)) {
+        const Variable* variable = find(global_variables(), address, bytes);
+        if (!variable && (access != Access::load || writable.contains(address))) {
+            const Variable* before = nearest(global_variables(), address);
+            worker.fail(
+                FindingKind::out_of_bounds, cudaErrorIllegalAddress,
+                before ? fmt::format("The kernel {} {} bytes outside of every __device__ variable; the nearest is {}.",
+                                     verb(access), bytes, part_of_variable(*before, false, 0, before->bytes).declared)
+                       : "",
+                instruction);
+        }
+        // Constants of the program, __constant__ ones among them where nobody sets them, cost no global access.
+        if (!writable.contains(address)) return;
+        const std::uintptr_t position = position_of_variables + (address - writable.low);
+        count(worker, false, position, bytes, access, instruction);
+        if (position + bytes <= Races::byte_count) check_race<false>(worker, position, bytes, access, instruction);
+        return;
     }
     fail_elsewhere(worker, address, bytes, access, instruction);
+}
+
+// The same for the most frequent cases, in the hook itself: `bytes` and `access` are constants there.
+inline __attribute__((always_inline)) void check_common_access(Worker& worker, std::uintptr_t address,
+                                                               std::size_t bytes, Access access,
+                                                               const void* instruction, bool must_be_aligned) {
+    if (!must_be_aligned || address % bytes != 0 || worker.random)
+        return check_access(worker, address, bytes, access, instruction, must_be_aligned);
+    if (const std::size_t offset = address - worker.shared_low; offset < worker.shared_bytes) {
+        if (all_written(worker.shared_shadow + offset, bytes))
+            return count_and_check_race<true>(worker, offset, bytes, access, instruction);
+    } else if (const std::size_t place = address - arena_low; place < arena_bytes) {
+        if (all_written(arena_shadow + place, bytes))
+            return count_and_check_race<false>(worker, place, bytes, access, instruction);
+    }
+    check_access(worker, address, bytes, access, instruction, must_be_aligned);
 }
 
 void before_atomic(const void* address, unsigned bytes) {
@@ -207,6 +272,9 @@ void before_atomic(const void* address, unsigned bytes) {
     check_access(*worker, position, bytes, Access::atomic, __builtin_return_address(0));
     if (position - worker->shared_low >= worker->shared_bytes) worker->wait_for_lower_blocks();
     worker->races.synchronizes(worker->running->index, position - arena_low < arena_bytes, true, true, false);
+    // It may be waiting for what another thread does.
+    constexpr unsigned patience = 64;
+    if (++worker->running->atomics % patience == 0) worker->yield();
 }
 
 }  // namespace attn::emulator
@@ -222,13 +290,11 @@ namespace {
 
 inline __attribute__((always_inline)) void hook(void* address, std::size_t bytes, Access access, const void* caller,
                                                 bool must_be_aligned = true) {
-    if (Worker* worker = current) {
-        const auto position = reinterpret_cast<std::uintptr_t>(address);
-        // Local variables: asked here, too, as it is the most frequent answer and the call costs more than the
-        // question.
-        if (position - worker->stack_low < attn::emulator::stack_bytes) return;
-        check_access(*worker, position, bytes, access, caller, must_be_aligned);
-    }
+    Worker* worker = current;
+    if (!worker) return;
+    const auto position = reinterpret_cast<std::uintptr_t>(address);
+    if (position - worker->stack_low < attn::emulator::stack_bytes) return;  // a local variable
+    attn::emulator::check_common_access(*worker, position, bytes, access, caller, must_be_aligned);
 }
 
 inline std::uint64_t part_of_path(const void* call, int depth) {
@@ -239,6 +305,8 @@ inline std::uint64_t part_of_path(const void* call, int depth) {
 inline void volatile_hook(void* address, std::size_t bytes, Access access, const void* caller) {
     if (Worker* worker = current) {
         const auto position = reinterpret_cast<std::uintptr_t>(address);
+        worker->count_switch(caller);
+        worker->yield();
         worker->volatile_access = true;
         check_access(*worker, position, bytes, access, caller);
         worker->volatile_access = false;
@@ -246,8 +314,6 @@ inline void volatile_hook(void* address, std::size_t bytes, Access access, const
         worker->races.synchronizes(worker->running->index,
                                    position - attn::emulator::arena_low < attn::emulator::arena_bytes, is_load,
                                    !is_load, true);
-        worker->mark_ready(worker->running->index);
-        worker->switch_away();
     }
 }
 

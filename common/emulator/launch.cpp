@@ -10,6 +10,9 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <numeric>
+#include <optional>
+#include <random>
 #include <thread>
 #include <tuple>
 
@@ -22,9 +25,9 @@ void restart_peak_device_bytes();
 
 namespace {
 
-// The limits of compute capability 8.0 (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
+// The limits of all compute capabilities since 7.5 (CUDA C++ Programming Guide, "Technical Specifications per Compute
+// Capability"); those in which they differ stand in gpu.cpp.
 constexpr std::size_t default_dynamic_shared = 48 << 10;
-constexpr std::size_t largest_dynamic_shared = 163 << 10;
 constexpr dim3 largest_grid{0x7fffffff, 65535, 65535};
 constexpr dim3 largest_block{1024, 1024, 64};
 
@@ -37,6 +40,15 @@ std::atomic<cudaError_t> last_error{cudaSuccess};
 std::map<const void*, std::size_t> dynamic_shared_limit;
 
 int wanted_workers = 0;
+std::optional<std::uint64_t> chosen_seed;
+
+std::uint64_t wanted_seed() {
+    if (!chosen_seed) {
+        const char* text = std::getenv("ATTN_SCHEDULE_SEED");
+        chosen_seed = text ? std::strtoull(text, nullptr, 10) : 0;
+    }
+    return *chosen_seed;
+}
 
 // More would not help: each has the stacks of a whole block, whose guard pages the operating system counts.
 constexpr int most_workers = 16;
@@ -58,6 +70,7 @@ void finish(Launch& launch, std::uint64_t block) {
 // Takes blocks in order until there are none, or until one with a lower index has failed.
 void run_blocks(Worker& worker, Launch& launch) {
     worker.begin(launch);
+    worker.set_timer(true);
     while (true) {
         std::uint64_t block = launch.next_block.fetch_add(1);
         if (block >= launch.blocks || block > launch.lowest_failed.load()) break;
@@ -70,6 +83,7 @@ void run_blocks(Worker& worker, Launch& launch) {
             break;
         }
     }
+    worker.set_timer(false);
     worker.launch = nullptr;
 }
 
@@ -139,6 +153,8 @@ LaunchProfile profile_of(const LaunchRequest& request, const Counts& counts, con
         to[0] = extents[which].x, to[1] = extents[which].y, to[2] = extents[which].z;
     }
     profile.dynamic_shared_bytes = request.dynamic_bytes;
+    for (const Worker* worker : workers)
+        profile.static_shared_bytes = std::max(profile.static_shared_bytes, worker->static_shared_bytes());
     profile.counts = counts;
     // One line of the source may be several instructions, in several copies of a loop.
     std::map<std::tuple<std::string, int, bool, bool, unsigned>, AccessPattern> by_line;
@@ -154,8 +170,9 @@ LaunchProfile profile_of(const LaunchRequest& request, const Counts& counts, con
     return profile;
 }
 
-cudaError_t refuse(cudaError_t error, const std::string& why, const void* kernel) {
-    if (print) fmt::print(stderr, "emulator: no GPU would launch {}: {}\n", function_name(kernel), why);
+cudaError_t refuse(cudaError_t error, std::string why, const LaunchRequest& request) {
+    add_finding(finding_at(source_line(request.place), FindingKind::launch_limit, std::move(why),
+                           function_name(request.kernel)));
     return set_error(error);
 }
 
@@ -169,7 +186,15 @@ Launch::Launch(const LaunchRequest* launch_request)
     : request(launch_request),
       blocks(std::uint64_t{request->grid.x} * request->grid.y * request->grid.z),
       finished(blocks),
-      printed(blocks) {}
+      printed(blocks),
+      seed(wanted_seed()) {
+    if (seed == 0) return;
+    order.resize(blocks);
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), std::mt19937_64(seed));
+}
+
+void schedule_seed(std::uint64_t seed) { chosen_seed = seed; }
 
 Counts& Counts::operator+=(const Counts& other) {
     for (const CountName& count : count_names) this->*count.field += other.*count.field;
@@ -177,9 +202,49 @@ Counts& Counts::operator+=(const Counts& other) {
 }
 
 std::string Finding::text() const {
-    std::string where = file.empty() ? "no debug information" : fmt::format("{}:{}", file, line);
+    const std::string where = attn::emulator::text({file, line});
+    if (kernel.empty()) return fmt::format("{}\n    host code, at {}", message, where);
+    if (kind == FindingKind::launch_limit)
+        return fmt::format("{}\n    kernel {}, launched at {}", message, kernel, where);
     return fmt::format("{}\n    kernel {}, block ({},{},{}), thread ({},{},{}), at {}", message, kernel, block[0],
                        block[1], block[2], thread[0], thread[1], thread[2], where);
+}
+
+const char* name(FindingKind kind) {
+    using enum FindingKind;
+    switch (kind) {
+        case out_of_bounds: return "out_of_bounds";
+        case use_after_free: return "use_after_free";
+        case host_memory: return "host_memory";
+        case misaligned: return "misaligned";
+        case never_written: return "never_written";
+        case barrier: return "barrier";
+        case warp_collective: return "warp_collective";
+        case race: return "race";
+        case mixed_atomic: return "mixed_atomic";
+        case assertion: return "assertion";
+        case exception: return "exception";
+        case endless_loop: return "endless_loop";
+        case launch_limit: return "launch_limit";
+        case invalid_free: return "invalid_free";
+        case leak: return "leak";
+        case host_access: return "host_access";
+    }
+    return "unknown";
+}
+
+Finding finding_at(const SourceLine& line, FindingKind kind, std::string message, std::string kernel) {
+    Finding finding{};
+    finding.kind = kind;
+    finding.message = std::move(message), finding.kernel = std::move(kernel);
+    finding.file = line.file, finding.line = line.line;
+    return finding;
+}
+
+void print_finding(const Finding& finding) { fmt::print(stderr, "emulator: {}\n", finding.text()); }
+void add_finding(Finding finding) {
+    if (print) print_finding(finding);
+    all_findings.push_back(std::move(finding));
 }
 
 const Counts& counts() { return total_counts; }
@@ -202,7 +267,8 @@ cudaError_t set_error(cudaError_t error) {
 
 cudaError_t set_function_attribute(const void* function, cudaFuncAttribute attribute, int value) {
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
-    if (value < 0 || static_cast<std::size_t>(value) > largest_dynamic_shared) return set_error(cudaErrorInvalidValue);
+    if (value < 0 || static_cast<std::size_t>(value) > chosen_gpu().shared_bytes_per_block)
+        return set_error(cudaErrorInvalidValue);
     std::lock_guard lock(device_mutex);
     dynamic_shared_limit[function] = static_cast<std::size_t>(value);
     return cudaSuccess;
@@ -213,26 +279,37 @@ cudaError_t launch(const LaunchRequest& request) {
     std::lock_guard lock(device_mutex);
     const dim3 &grid = request.grid, &block = request.block;
     std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
+    const Gpu& gpu = chosen_gpu();
     if (!within(grid, largest_grid))
-        return refuse(cudaErrorInvalidConfiguration,
-                      fmt::format("the grid is {} × {} × {}; allowed are 1 … 2147483647 × 65535 × 65535 blocks", grid.x,
-                                  grid.y, grid.z),
-                      request.kernel);
+        return refuse(
+            cudaErrorInvalidConfiguration,
+            fmt::format("The grid has {} × {} × {} blocks; a launch takes at least 1 in each direction, at most "
+                        "2147483647 in x and 65535 in y and z.",
+                        grid.x, grid.y, grid.z),
+            request);
     if (!within(block, largest_block) || threads > max_threads_per_block)
-        return refuse(cudaErrorInvalidConfiguration,
-                      fmt::format("the block is {} × {} × {} threads; allowed are 1024 together, and 64 in z", block.x,
-                                  block.y, block.z),
-                      request.kernel);
+        return refuse(
+            cudaErrorInvalidConfiguration,
+            fmt::format("The block has {} × {} × {} = {} threads; a launch takes at least 1 in each direction, "
+                        "at most 1024 together, and 64 in z.",
+                        block.x, block.y, block.z, threads),
+            request);
     auto limit_entry = dynamic_shared_limit.find(request.kernel);
-    std::size_t limit = limit_entry == dynamic_shared_limit.end()
-                            ? default_dynamic_shared
-                            : std::max(default_dynamic_shared, limit_entry->second);
+    const std::size_t limit = limit_entry == dynamic_shared_limit.end()
+                                  ? default_dynamic_shared
+                                  : std::max(default_dynamic_shared, limit_entry->second);
     if (request.dynamic_bytes > limit)
-        return refuse(cudaErrorInvalidValue,
-                      fmt::format("{} bytes of dynamic shared memory; the limit is {}. More than 48 KiB must be asked "
-                                  "for with cudaFuncSetAttribute, up to {} bytes",
-                                  request.dynamic_bytes, limit, largest_dynamic_shared),
-                      request.kernel);
+        return refuse(
+            cudaErrorInvalidValue,
+            request.dynamic_bytes > gpu.shared_bytes_per_block
+                ? fmt::format("The launch asks for {} bytes of dynamic shared memory; a block of {} has {} at "
+                              "most. Smaller tiles?",
+                              request.dynamic_bytes, gpu.name, gpu.shared_bytes_per_block)
+                : fmt::format("The launch asks for {} bytes of dynamic shared memory; the limit is {}. More "
+                              "than 48 KiB must be asked for before, with cudaFuncSetAttribute(kernel, "
+                              "cudaFuncAttributeMaxDynamicSharedMemorySize, bytes): up to {} on {}.",
+                              request.dynamic_bytes, limit, gpu.shared_bytes_per_block, gpu.name),
+            request);
 
     // Never destroyed: its threads may outlive main's last static object, and the operating system takes them.
     static Pool& pool = *new Pool;
@@ -248,6 +325,14 @@ cudaError_t launch(const LaunchRequest& request) {
     for (Worker* worker : used)
         if (worker->failure.error != cudaSuccess && (!failure || worker->failure.block < failure->block))
             failure = &worker->failure;
+    std::size_t static_bytes = 0;
+    for (const Worker* worker : used) static_bytes = std::max(static_bytes, worker->static_shared_bytes());
+    if (!failure && static_bytes > 0 && static_bytes + request.dynamic_bytes > limit)
+        return refuse(cudaErrorInvalidValue,
+                      fmt::format("The kernel's __shared__ variables have {} bytes, and the launch asks for {} more: "
+                                  "together at most {} may be used.",
+                                  static_bytes, request.dynamic_bytes, limit),
+                      request);
     Failure between_blocks;
     if (!failure && find_race_between_blocks(used, state, between_blocks)) failure = &between_blocks;
     if (!failure) {
@@ -266,14 +351,14 @@ cudaError_t launch(const LaunchRequest& request) {
         SourceLine other = source_line(failure->other.instruction, failure->other.calls);
         finding.other_file = other.file, finding.other_line = other.line;
     }
-    if (print) fmt::print(stderr, "emulator: {}\n", finding.text());
-    all_findings.push_back(std::move(finding));
+    add_finding(std::move(finding));
     return set_error(failure->error);
 }
 
 cudaError_t launch_kernel(const void* kernel, void (*invoke)(const void*), const void* arguments,
                           std::size_t argument_bytes, dim3 grid, dim3 block, std::size_t dynamic_bytes) {
-    return launch({kernel, invoke, arguments, argument_bytes, grid, block, dynamic_bytes});
+    return launch({kernel, invoke, arguments, argument_bytes, grid, block, dynamic_bytes,
+                   host_place(__builtin_return_address(0))});
 }
 
 }  // namespace attn::emulator
@@ -307,7 +392,8 @@ cudaError_t cudaPeekAtLastError() { return last_error; }
                                     entry(cudaErrorInvalidDevice, "invalid device ordinal")                            \
                                         entry(cudaErrorInvalidResourceHandle, "invalid resource handle")               \
                                             entry(cudaErrorIllegalAddress, "an illegal memory access was encountered") \
-                                                entry(cudaErrorAssert, "device-side assert triggered")                 \
+                                                entry(cudaErrorAssert, "device-side assert triggered") entry(          \
+                                                    cudaErrorLaunchTimeout, "the launch timed out and was terminated") \
                                                     entry(cudaErrorMisalignedAddress, "misaligned address")            \
                                                         entry(cudaErrorLaunchFailure, "unspecified launch failure")    \
                                                             entry(cudaErrorNotSupported, "operation not supported")    \
@@ -351,22 +437,24 @@ cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : set_e
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     if (device != 0) return set_error(cudaErrorInvalidDevice);
     *properties = {};
-    std::strcpy(properties->name, "emulated on the CPU, limits of compute capability 8.0");
+    const Gpu& gpu = chosen_gpu();
+    std::snprintf(properties->name, sizeof properties->name, "%s, emulated on the CPU", gpu.name);
     properties->totalGlobalMem = arena_bytes;
     properties->sharedMemPerBlock = default_dynamic_shared;
-    properties->sharedMemPerBlockOptin = largest_dynamic_shared;
-    properties->sharedMemPerMultiprocessor = 164 << 10;
+    properties->sharedMemPerBlockOptin = gpu.shared_bytes_per_block;
+    properties->sharedMemPerMultiprocessor = gpu.shared_bytes;
     properties->warpSize = warp_size;
     properties->maxThreadsPerBlock = max_threads_per_block;
-    properties->maxThreadsPerMultiProcessor = 2048;
-    properties->multiProcessorCount = worker_count();
+    properties->maxThreadsPerMultiProcessor = gpu.threads;
+    properties->multiProcessorCount = gpu.multiprocessors;
     const unsigned block[] = {largest_block.x, largest_block.y, largest_block.z};
     const unsigned grid[] = {largest_grid.x, largest_grid.y, largest_grid.z};
     for (int axis = 0; axis < 3; ++axis) {
         properties->maxThreadsDim[axis] = static_cast<int>(block[axis]);
         properties->maxGridSize[axis] = static_cast<int>(grid[axis]);
     }
-    properties->major = 8;
+    properties->major = gpu.compute_capability / 10;
+    properties->minor = gpu.compute_capability % 10;
     return cudaSuccess;
 }
 

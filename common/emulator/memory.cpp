@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <unistd.h>
+#include <ucontext.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -17,15 +17,27 @@ namespace attn::emulator {
 std::uintptr_t arena_low = 0;
 std::uint8_t* arena_shadow = nullptr;
 
+const void* instruction_of([[maybe_unused]] void* signal_context) {
+#if defined(__x86_64__)
+    return reinterpret_cast<const void*>(static_cast<const ucontext_t*>(signal_context)->uc_mcontext.gregs[REG_RIP]);
+#elif defined(__aarch64__)
+    return reinterpret_cast<const void*>(static_cast<const ucontext_t*>(signal_context)->uc_mcontext.pc);
+#else
+    return nullptr;
+#endif
+}
+
 namespace {
 
 constexpr std::size_t alignment = 256;  // what cudaMalloc promises
 constexpr std::size_t red_zone = 256;   // between two allocations
 
 struct Allocation {
-    std::size_t bytes;
-    const void* allocated_at;
-    bool live;
+    std::size_t bytes = 0;
+    bool live = false;
+    HostPlace allocated_at, freed_at;
+    const char* name = nullptr;  // of the tensor that it holds
+    bool is_known_leak = false;
 };
 
 std::map<std::uintptr_t, Allocation> allocations;  // by address, freed ones too until their place is needed
@@ -33,16 +45,23 @@ std::uintptr_t next_address = 0;
 std::int64_t bytes_held = 0, most_bytes_held = 0;
 bool arena_open = false;
 
-// Host code that dereferences a device pointer ends here: say so before the program dies of it.
-void report_host_access(int, siginfo_t* info, void*) {
-    auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
-    if (arena_low && address - arena_low < arena_bytes) {
-        const char message[] =
-            "\nemulator: host code touched device memory: a pointer from cudaMalloc can only be dereferenced in a "
-            "kernel. Copy with cudaMemcpy first.\n";
-        [[maybe_unused]] auto written_bytes = ::write(STDERR_FILENO, message, sizeof message - 1);
+// A memory fault ends the program: say before why, where it is our business.
+void report_fault(int, siginfo_t* info, void* context) {
+    ::signal(SIGSEGV, SIG_DFL);  // returning from here runs the access again
+    const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
+    if (const Worker* worker = current; worker && worker->is_guard(address)) {
+        fmt::print(stderr,
+                   "\nemulator: the local variables of thread ({},{},{}) of kernel {} need more than the {} KiB that a "
+                   "thread has here: an array too large, or a recursion without end?\n",
+                   worker->running->thread_index.x, worker->running->thread_index.y, worker->running->thread_index.z,
+                   function_name(worker->launch->request->kernel), stack_bytes >> 10);
+    } else if (arena_low && address - arena_low < arena_bytes && !arena_open) {
+        print_finding(finding_at(
+            source_line(host_place(instruction_of(context), 1)), FindingKind::host_access,
+            fmt::format("Host code touches device memory, at {}: a pointer from cudaMalloc() can only be followed in a "
+                        "kernel. Copy with cudaMemcpy() first.",
+                        describe_device_address(address, 1))));
     }
-    ::signal(SIGSEGV, SIG_DFL);  // returning runs the access again
 }
 
 void reserve_arena() {
@@ -56,12 +75,13 @@ void reserve_arena() {
     }
     arena_low = next_address = reinterpret_cast<std::uintptr_t>(arena);
     arena_shadow = static_cast<std::uint8_t*>(shadow);
+    std::atexit(find_leaks);
     struct sigaction action {
     }, old{};
     ::sigaction(SIGSEGV, nullptr, &old);
     if (old.sa_handler == SIG_DFL) {
-        action.sa_sigaction = report_host_access;
-        action.sa_flags = SA_SIGINFO;
+        action.sa_sigaction = report_fault;
+        action.sa_flags = SA_SIGINFO | SA_ONSTACK;
         ::sigaction(SIGSEGV, &action, nullptr);
     }
 }
@@ -116,7 +136,7 @@ cudaError_t allocate(void** pointer, std::size_t bytes, const void* caller) {
     if (bytes > arena_bytes) return cudaErrorMemoryAllocation;
     std::uintptr_t place = find_place(bytes);
     if (!place) return cudaErrorMemoryAllocation;
-    allocations[place] = {bytes, caller, true};
+    allocations[place] = {bytes, true, host_place(caller), {}, nullptr, false};
     std::memset(shadow_of(place), allocated, bytes);
     // What stood here before is forgotten: beyond the end is out of bounds, not freed.
     std::memset(shadow_of(place) + bytes, unallocated, (alignment - bytes % alignment) % alignment + red_zone);
@@ -142,19 +162,68 @@ void close_arena() {
 std::int64_t peak_device_bytes() { return most_bytes_held; }
 void restart_peak_device_bytes() { most_bytes_held = bytes_held; }
 
+namespace {
+
+std::string describe(const Allocation& allocation, std::int64_t offset, std::size_t access_bytes) {
+    const auto size = static_cast<std::int64_t>(access_bytes);
+    const std::string whose =
+        allocation.name ? allocation.name
+                        : fmt::format("the memory allocated at {}", text(source_line(allocation.allocated_at)));
+    // What a kernel reads at once is an element, as far as one can see from here.
+    if (std::has_single_bit(access_bytes) && access_bytes > 1 && access_bytes <= 16 && offset % size == 0 &&
+        allocation.bytes % access_bytes == 0)
+        return fmt::format("element {} (of 0 … {}) of {}", offset / size, allocation.bytes / access_bytes - 1, whose);
+    return fmt::format("byte {} (of 0 … {}) of {}", offset, allocation.bytes - 1, whose);
+}
+
+using Entry = std::map<std::uintptr_t, Allocation>::const_iterator;
+
+// The allocation that the address is in, or is nearest to.
+Entry nearest(std::uintptr_t address) {
+    Entry after = allocations.upper_bound(address);
+    if (after == allocations.begin()) return after;
+    const Entry before = std::prev(after);
+    const std::uintptr_t end = before->first + before->second.bytes;
+    return address < end || after == allocations.end() || address - end <= after->first - address ? before : after;
+}
+
+}  // namespace
+
 std::string describe_device_address(std::uintptr_t address, std::size_t access_bytes) {
-    auto place = [](const Allocation& allocation) {
-        SourceLine line = source_line(allocation.allocated_at);
-        return line.file.empty() ? std::string("by cudaMalloc") : fmt::format("at {}:{}", line.file, line.line);
-    };
-    auto after = allocations.upper_bound(address);
-    if (after == allocations.begin()) return "an address before the first allocation";
-    const auto& [low, allocation] = *std::prev(after);
-    std::size_t offset = address - low;
-    if (offset + access_bytes <= allocation.bytes)
-        return fmt::format("byte {} of the {} bytes allocated {}", offset, allocation.bytes, place(allocation));
-    return fmt::format("byte {}, {} past the end of the {} bytes allocated {}", offset,
-                       offset + access_bytes - allocation.bytes, allocation.bytes, place(allocation));
+    const Entry entry = nearest(address);
+    if (entry == allocations.end()) return "an address where nothing is allocated";
+    return describe(entry->second, static_cast<std::int64_t>(address - entry->first), access_bytes);
+}
+
+std::string describe_free(std::uintptr_t address) {
+    const Entry entry = nearest(address);
+    if (entry == allocations.end() || !entry->second.freed_at.caller) return "by cudaDeviceReset()";
+    return "at " + text(source_line(entry->second.freed_at));
+}
+
+void name_allocation(const void* pointer, const char* name) {
+    std::lock_guard lock(device_mutex);
+    auto entry = allocations.find(reinterpret_cast<std::uintptr_t>(pointer));
+    if (entry != allocations.end()) entry->second.name = name;
+}
+
+void find_leaks() {
+    std::lock_guard lock(device_mutex);
+    if (!findings().empty() || sticky(cudaPeekAtLastError())) return;
+    std::map<std::pair<std::string, int>, std::pair<std::size_t, std::size_t>> by_line;  // allocations, bytes
+    for (auto& [address, allocation] : allocations) {
+        if (!allocation.live || allocation.is_known_leak) continue;
+        allocation.is_known_leak = true;
+        const SourceLine line = source_line(allocation.allocated_at);
+        auto& [count, bytes] = by_line[{line.file, line.line}];
+        ++count, bytes += allocation.bytes;
+    }
+    for (const auto& [line, sum] : by_line)
+        add_finding(finding_at(
+            {line.first, line.second}, FindingKind::leak,
+            fmt::format("{} bytes of device memory, from {} cudaMalloc, were never freed. Each needs its cudaFree, on "
+                        "every way out; or an owner that frees it when it goes out of scope.",
+                        sum.second, sum.first == 1 ? "one call of" : fmt::format("{} calls of", sum.first))));
 }
 
 cudaError_t copy_to_symbol(void* symbol, std::size_t symbol_bytes, const void* from, std::size_t bytes,
@@ -172,6 +241,7 @@ cudaError_t copy_from_symbol(void* to, const void* symbol, std::size_t symbol_by
 }
 
 void free_all_device_memory() {
+    find_leaks();
     std::lock_guard lock(device_mutex);
     for (auto& [address, allocation] : allocations)
         if (allocation.live) std::memset(shadow_of(address), freed, allocation.bytes), allocation.live = false;
@@ -182,6 +252,27 @@ void free_all_device_memory() {
 
 using namespace attn::emulator;
 
+namespace {
+
+void report_invalid_free(const void* pointer, const HostPlace& place) {
+    const auto address = reinterpret_cast<std::uintptr_t>(pointer);
+    std::string message;
+    if (!in_arena(pointer)) {
+        message = "cudaFree() of host memory. What new or malloc gave is for delete or free.";
+    } else if (const Entry entry = nearest(address); entry != allocations.end() && entry->first == address) {
+        message = fmt::format(
+            "cudaFree() of memory that was freed before, {}. Who owns this buffer? Free it once, or let an owner do "
+            "it.",
+            describe_free(address));
+    } else {
+        message = fmt::format("cudaFree() of {}: only the pointer that cudaMalloc() gave can be freed.",
+                              describe_device_address(address, 1));
+    }
+    add_finding(finding_at(source_line(place), FindingKind::invalid_free, std::move(message)));
+}
+
+}  // namespace
+
 cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
     if (cudaError_t error = cudaPeekAtLastError(); sticky(error)) return error;
     cudaError_t error = allocate(pointer, bytes, __builtin_return_address(0));
@@ -190,10 +281,15 @@ cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
 
 cudaError_t cudaFree(void* pointer) {
     if (!pointer) return cudaSuccess;
+    const HostPlace place = host_place(__builtin_return_address(0));
     std::lock_guard lock(device_mutex);
     auto entry = allocations.find(reinterpret_cast<std::uintptr_t>(pointer));
-    if (entry == allocations.end() || !entry->second.live) return set_error(cudaErrorInvalidValue);
+    if (entry == allocations.end() || !entry->second.live) {
+        report_invalid_free(pointer, place);
+        return set_error(cudaErrorInvalidValue);
+    }
     entry->second.live = false;
+    entry->second.freed_at = place;
     std::memset(shadow_of(entry->first), freed, entry->second.bytes);
     bytes_held -= static_cast<std::int64_t>(entry->second.bytes);
     return cudaSuccess;

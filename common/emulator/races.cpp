@@ -280,8 +280,9 @@ std::string place_of(const RaceSite& site) {
     return line.file.empty() ? "a place without debug information" : fmt::format("{}:{}", line.file, line.line);
 }
 
-std::string coordinates(unsigned thread, dim3 block) {
-    return fmt::format("({},{},{})", thread % block.x, thread / block.x % block.y, thread / block.x / block.y);
+std::string coordinates(std::uint64_t number, dim3 extents) {
+    const dim3 place = coordinates_of(number, extents);
+    return fmt::format("({},{},{})", place.x, place.y, place.z);
 }
 
 const char* verb(bool is_store, bool is_atomic) {
@@ -397,7 +398,7 @@ bool find_race_between_blocks(const std::vector<Worker*>& workers, const Launch&
         return handed_over(low, high) || (both_ways && handed_over(high, low));
     };
     Side first, second;
-    std::size_t position = 0;
+    std::size_t position = 0, size = 0;
     bool found = false;
     for (std::uint32_t page : pages)
         for (std::uint32_t word = 0; word < Races::words_per_page; ++word) {
@@ -414,6 +415,7 @@ bool find_race_between_blocks(const std::vector<Worker*>& workers, const Launch&
                     found = true;
                     first = low, second = high;
                     position = (std::size_t{page} * Races::words_per_page + word) * 4 + byte;
+                    size = is_split ? 1 : 4;
                 });
             }
         }
@@ -425,14 +427,14 @@ bool find_race_between_blocks(const std::vector<Worker*>& workers, const Launch&
     const bool mixed = (first.kind == Races::atomics) != (second.kind == Races::atomics);
     auto who = [&](const Side& side) {
         return fmt::format("thread {} of block {} {}", coordinates(side.entry.thread & 1023u, block),
-                           coordinates(side.entry.block & 0xffffffffu, grid),
+                           coordinates(launch.number(side.entry.block & 0xffffffffu), grid),
                            verb(side.kind == Races::writes, side.kind == Races::atomics));
     };
     failure.finding.kind = mixed ? FindingKind::mixed_atomic : FindingKind::race;
     failure.finding.message = fmt::format(
         "Data race between blocks: {} {}, {} it at {}, and nothing orders the two: blocks of one launch run in any "
         "order. {}",
-        who(second), describe_device_address(arena_low + position, 1), who(first), place_of(there),
+        who(second), describe_global(position, size), who(first), place_of(there),
         mixed
             ? "Make both accesses atomic, or divide the work into two launches."
             : "Let each block write elements of its own, use atomic operations, or divide the work into two launches.");
@@ -440,11 +442,9 @@ bool find_race_between_blocks(const std::vector<Worker*>& workers, const Launch&
     failure.block = second.entry.block;
     failure.address = here.instruction, failure.calls = here.calls;
     failure.other = there;
-    const auto number = static_cast<unsigned>(second.entry.block), thread = static_cast<unsigned>(second.entry.thread);
-    unsigned* to = failure.finding.block;
-    to[0] = number % grid.x, to[1] = number / grid.x % grid.y, to[2] = number / grid.x / grid.y;
-    to = failure.finding.thread;
-    to[0] = thread % block.x, to[1] = thread / block.x % block.y, to[2] = thread / block.x / block.y;
+    const auto set = [](unsigned* to, dim3 from) { to[0] = from.x, to[1] = from.y, to[2] = from.z; };
+    set(failure.finding.block, coordinates_of(launch.number(second.entry.block), grid));
+    set(failure.finding.thread, coordinates_of(second.entry.thread, block));
     return true;
 }
 

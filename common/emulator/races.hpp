@@ -59,12 +59,27 @@ class Races {
         std::uint64_t path;  // a number for the calls
     };
 
+    // Whether a plain load adds nothing to what is known: most do not.
+    bool is_known_shared_load(unsigned thread, std::size_t offset, std::size_t bytes) {
+        if ((offset | bytes) % 4 != 0) return false;
+        for (std::size_t word = offset / 4; word * 4 < offset + bytes; ++word)
+            if (!one_more_reader(shared_[word], thread)) return false;
+        return true;
+    }
+    bool is_known_global_load(unsigned thread, std::size_t offset, std::size_t bytes) {
+        if ((offset | bytes) % 4 != 0) return false;
+        const std::size_t first = offset / 4, last = (offset + bytes - 1) / 4;
+        Page* page = pages_[first / words_per_page].get();
+        if (!page || page->launch != launch_ || first / words_per_page != last / words_per_page) return false;
+        for (std::size_t word = first; word <= last; ++word)
+            if (!one_more_reader(page->cells[word % words_per_page], thread)) return false;
+        return true;
+    }
+
     // One access of one thread. False: it races, and conflict() says with what.
     bool shared_access(unsigned thread, std::size_t offset, std::size_t bytes, RaceAccess access, const Place& place) {
         const std::size_t last = offset + bytes;
-        const bool may_be_known = access == RaceAccess::load && (offset | bytes) % 4 == 0;
         for (std::size_t word = offset / 4; word * 4 < last; ++word) {
-            if (may_be_known && one_more_reader(shared_[word], thread)) continue;
             begin_access(thread, access, place);
             if (!visit(shared_[word], nullptr, offset, last, word * 4)) return false;
         }
@@ -72,10 +87,8 @@ class Races {
     }
     bool global_access(unsigned thread, std::size_t offset, std::size_t bytes, RaceAccess access, const Place& place) {
         const std::size_t last = offset + bytes;
-        const bool may_be_known = access == RaceAccess::load && (offset | bytes) % 4 == 0;
         for (std::size_t word = offset / 4; word * 4 < last; ++word) {
             Page& page = page_of(word / words_per_page);
-            if (may_be_known && one_more_reader(page.cells[word % words_per_page], thread)) continue;
             begin_access(thread, access, place);
             page.has_writes |= access == RaceAccess::store || access == RaceAccess::atomic;
             if (!visit(page.cells[word % words_per_page], &page.summaries[word % words_per_page], offset, last,
@@ -113,7 +126,9 @@ class Races {
     bool has_volatile_releases() const { return volatile_releases_; }
 
     static constexpr std::uint32_t words_per_page = 1024;
-    static constexpr std::uint32_t page_count = 1 << 18;  // for a region of 1 GiB
+    // For device memory of 1 GiB, and 128 MiB of __device__ variables.
+    static constexpr std::uint32_t page_count = (1 << 18) + (1 << 15);
+    static constexpr std::size_t byte_count = std::size_t{page_count} * words_per_page * 4;
 
   private:
     static constexpr std::uint16_t atomic_flag = 0x8000, wide_flag = 0x4000, thread_mask = 0x03ff;

@@ -2,8 +2,13 @@
 // a thread-local one here, is shared by exactly the block. A thread runs until it has to wait at a barrier or at a
 // warp collective; then the next one that can, in the order of their indices: the same on every run.
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstring>
 #include <limits>
@@ -161,6 +166,90 @@ Shadow initial_shadow(const std::string& name) {
 
 }  // namespace
 
+namespace {
+
+constexpr long tick_nanoseconds = 250'000'000;
+
+std::atomic<std::uint64_t> access_limit{std::uint64_t{1} << 27};
+std::atomic<int> idle_limit{40};  // ticks
+
+void on_tick(int, siginfo_t*, void* signal_context) {
+    if (current) current->tick(instruction_of(signal_context));
+}
+
+}  // namespace
+
+void limit_loops(std::uint64_t accesses, double seconds) {
+    access_limit = accesses;
+    idle_limit = std::max(2, static_cast<int>(seconds * 1e9 / tick_nanoseconds));
+}
+
+// A timer on this OS thread's own time, whose signal interrupts a kernel's code where it is.
+void Worker::set_timer(bool on) {
+    if (!has_timer_) return;
+    itimerspec every{};
+    if (on) every.it_value.tv_nsec = every.it_interval.tv_nsec = tick_nanoseconds;
+    ::timer_settime(timer_, 0, &every, nullptr);
+}
+
+void Worker::tick(const void* instruction) {
+    const std::uint64_t progress = switches + counts.global_loads + counts.global_stores + counts.shared_loads +
+                                   counts.shared_stores + counts.atomics;
+    if (waits_for_blocks || progress != last_progress) {
+        last_progress = progress, idle_ticks = 0;
+    } else if (++idle_ticks >= idle_limit && failure.error == cudaSuccess) {
+        // So long in code that calls no hook: the kernel's own, which may be left where it stands.
+        fail(
+            FindingKind::endless_loop, cudaErrorLaunchTimeout,
+            "An endless loop, it seems: for seconds this thread has touched neither global nor shared memory, nor come "
+            "to a barrier. Does what the loop's condition asks for ever change?",
+            static_cast<const char*>(instruction) + 1);
+    }
+}
+
+void Worker::count_switch(const void* address) {
+    if (++switches >= step_limit) over_limit(address);
+}
+
+void Worker::over_limit(const void* address) {
+    constexpr int watched_steps = 4096;  // long enough to come to every line of the loop
+    std::vector<const void*> calls(running->calls,
+                                   running->calls + std::min<int>(running->depth, std::size(running->calls)));
+    const bool is_known = std::any_of(loop_sites.begin(), loop_sites.end(), [&](const RaceSite& site) {
+        return site.instruction == address && site.calls == calls;
+    });
+    if (!is_known && loop_sites.size() < 64) loop_sites.push_back({address, calls});
+    if (++loop_steps < watched_steps) return;
+    SourceLine here = source_line(address, calls);
+    int first = here.line, last = here.line;
+    for (const RaceSite& site : loop_sites)
+        if (const SourceLine line = source_line(site.instruction, site.calls); line.file == here.file)
+            first = std::min(first, line.line), last = std::max(last, line.line);
+    fail(FindingKind::endless_loop, cudaErrorLaunchTimeout,
+         fmt::format(
+             "An endless loop, it seems: {}, and goes round in {}. Does what its condition asks for ever change? "
+             "A thread that waits for another block may wait for ever: blocks run in any order, and not all at "
+             "one time.",
+             running->steps >= step_limit
+                 ? fmt::format("this thread has made {} accesses to memory", running->steps)
+                 : fmt::format("the threads of this block have waited for each other {} times", switches),
+             first == last ? fmt::format("line {}", first) : fmt::format("lines {} to {}", first, last)),
+         address);
+}
+
+std::size_t Worker::static_shared_bytes() const {
+    std::size_t bytes = 0;
+    for (std::size_t index = 0; index < touched_variables.size(); ++index)
+        if (touched_variables[index]) bytes += thread_local_variables()[index].bytes;
+    return bytes;
+}
+
+bool Worker::is_guard(std::uintptr_t address) const {
+    const std::uintptr_t offset = address - reinterpret_cast<std::uintptr_t>(stacks);
+    return offset < (stack_bytes + guard_bytes) * max_threads_per_block &&
+           offset % (stack_bytes + guard_bytes) < guard_bytes;
+}
+
 void Worker::prepare() {
     if (stacks) return;
     std::size_t bytes = (stack_bytes + guard_bytes) * max_threads_per_block;
@@ -184,6 +273,32 @@ void Worker::prepare() {
         std::memset(shared_template.data() + variable.low, initial_shadow(variable.name), variable.bytes);
     shared_shadow = new std::uint8_t[shared_bytes];
     std::memcpy(shared_shadow, shared_template.data(), shared_bytes);
+
+    // For a fault in a guard page, where there is no stack for the handler.
+    stack_t handler_stack{};
+    if (::sigaltstack(nullptr, &handler_stack) == 0 && (handler_stack.ss_flags & SS_DISABLE)) {
+        handler_stack.ss_size = 64 << 10;
+        handler_stack.ss_flags = 0;
+        handler_stack.ss_sp = handler_stack_ = ::operator new(handler_stack.ss_size);
+        ::sigaltstack(&handler_stack, nullptr);
+    }
+
+    struct sigaction old {
+    }, action{};
+    ::sigaction(SIGPROF, nullptr, &old);
+    if (old.sa_handler == SIG_DFL) {
+        action.sa_sigaction = on_tick;
+        action.sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER;  // the handler may not return
+        ::sigaction(SIGPROF, &action, nullptr);
+    } else if (old.sa_sigaction != on_tick) {
+        return;  // somebody's profiler
+    }
+    sigevent event{};
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event.sigev_signo = SIGPROF;
+    event._sigev_un._tid = static_cast<pid_t>(::syscall(SYS_gettid));
+    timer_t timer{};
+    if (::timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) == 0) timer_ = timer, has_timer_ = true;
 }
 
 void Worker::begin(Launch& next) {
@@ -192,8 +307,10 @@ void Worker::begin(Launch& next) {
     counts = {};
     log.restart();
     races.begin_launch(shared_bytes);
-    volatile_access = false;
+    volatile_access = waits_for_blocks = false;
     failure = {};
+    step_limit = access_limit;
+    touched_variables.assign(thread_local_variables().size(), false);
     // Of the storage of `extern __shared__` arrays this launch has as much as it asked for.
     std::size_t dynamic = reinterpret_cast<std::uintptr_t>(attn_dynamic_shared) - shared_low;
     std::size_t asked_for = next.request->dynamic_bytes;
@@ -203,6 +320,7 @@ void Worker::begin(Launch& next) {
 }
 
 Worker::~Worker() {
+    if (has_timer_) ::timer_delete(timer_);
     if (stacks) ::munmap(stacks, (stack_bytes + guard_bytes) * max_threads_per_block);
     delete[] shared_shadow;
 }
@@ -210,6 +328,8 @@ Worker::~Worker() {
 Fiber* Worker::next_ready() {
     constexpr unsigned words = max_threads_per_block / 64;
     unsigned start = running == &main ? 0 : running->index + 1;
+    if (random) start = static_cast<unsigned>(next_random() >> 32) % threads;
+    start %= max_threads_per_block;
     for (unsigned step = 0; step <= words; ++step) {
         unsigned word = (start / 64 + step) % words;
         std::uint64_t bits = ready[word];
@@ -244,6 +364,11 @@ void Worker::switch_away() {
     }
 }
 
+void Worker::yield() {
+    mark_ready(running->index);
+    switch_away();
+}
+
 void Worker::leave() {
     running->waiting = Waiting::returned;
     --alive;
@@ -256,14 +381,18 @@ void Worker::leave() {
     __builtin_unreachable();
 }
 
-void Worker::run_block(std::uint64_t linear_block) {
+dim3 coordinates_of(std::uint64_t number, dim3 extents) {
+    return dim3(static_cast<unsigned>(number % extents.x), static_cast<unsigned>(number / extents.x % extents.y),
+                static_cast<unsigned>(number / extents.x / extents.y));
+}
+
+void Worker::run_block(std::uint64_t next_block) {
     const LaunchRequest& request = *launch->request;
-    block = linear_block;
-    auto x = static_cast<unsigned>(linear_block % request.grid.x);
-    auto y = static_cast<unsigned>(linear_block / request.grid.x % request.grid.y);
-    auto z = static_cast<unsigned>(linear_block / request.grid.x / request.grid.y);
-    block_index = {x, y, z};
-    attn_block_index = {x, y, z};
+    block = next_block;
+    const dim3 place = coordinates_of(launch->number(block), request.grid);
+    block_index = {place.x, place.y, place.z};
+    attn_block_index = {place.x, place.y, place.z};
+    random = launch->seed ? (launch->seed + block + 1) * 0x9e3779b97f4a7c15u | 1 : 0;
     attn_block_extent = {request.block.x, request.block.y, request.block.z};
     attn_grid_extent = {request.grid.x, request.grid.y, request.grid.z};
 
@@ -282,17 +411,35 @@ void Worker::run_block(std::uint64_t linear_block) {
                               index / request.block.x / request.block.y};
         fiber.waiting = Waiting::nothing;
         fiber.depth = fiber.thrown_depth = 0;
-        fiber.path = 0;
+        fiber.path = fiber.steps = 0;
+        fiber.atomics = 0;
         fiber.thrown_at = nullptr;
         fiber.context =
             context::make_fcontext(reinterpret_cast<void*>(fiber.stack_low + stack_bytes), stack_bytes, fiber_entry);
         mark_ready(index);
     }
     ++counts.blocks;
-    races.begin_block(linear_block);
+    races.begin_block(block);
+    switches = 0;
+    loop_steps = 0;
+    loop_sites.clear();
     running = &main;
     switch_away();  // comes back when all threads have returned, or one broke a rule
     log.block_together((threads + warp_size - 1) / warp_size, counts);
+    note_touched_variables();
+}
+
+void Worker::note_touched_variables() {
+    const auto& variables = thread_local_variables();
+    auto variable = std::lower_bound(variables.begin(), variables.end(), shared_dirty_low,
+                                     [](const Variable& v, std::size_t low) { return v.low + v.bytes <= low; });
+    const auto* dynamic = reinterpret_cast<const unsigned char*>(attn_dynamic_shared);
+    for (; variable != variables.end() && variable->low < shared_dirty_high; ++variable) {
+        const auto index = static_cast<std::size_t>(variable - variables.begin());
+        if (touched_variables[index] || shared_low + variable->low == reinterpret_cast<std::uintptr_t>(dynamic))
+            continue;
+        touched_variables[index] = std::memchr(shared_shadow + variable->low, written, variable->bytes) != nullptr;
+    }
 }
 
 void Worker::fail(FindingKind kind, cudaError_t error, std::string message, const void* address) {
@@ -311,11 +458,13 @@ void Worker::fail(FindingKind kind, cudaError_t error, std::string message, cons
 }
 
 void Worker::wait_for_lower_blocks() {
+    waits_for_blocks = true;
     while (launch->finished_prefix.load(std::memory_order_acquire) < block) {
         // Some blocks below this one will never run once one has failed; nothing that this one does counts any more.
         if (launch->lowest_failed.load(std::memory_order_acquire) < block) jump(main);
         std::this_thread::yield();
     }
+    waits_for_blocks = false;
 }
 
 // ---- barriers ------------------------------------------------------------------------------------------------------
@@ -358,6 +507,7 @@ int block_barrier(BarrierOperation operation, int predicate) {
     }
     ++worker->at_barrier;
     worker->barrier_count += predicate != 0;
+    worker->count_switch(address);
     self->waiting = Waiting::at_barrier;
     self->waiting_at = address;
     worker->release_barrier_if_complete();
@@ -380,6 +530,14 @@ std::uint32_t Worker::lanes_alive(unsigned first) const {
     return lanes;
 }
 
+namespace {
+
+bool same_collective(const WarpRequest& a, const WarpRequest& b) {
+    return a.mask == b.mask && a.operation == b.operation;
+}
+
+}  // namespace
+
 // Ends the collective that `member` waits at, if every lane of its mask is there that has not returned (and that the
 // last, partial warp of a block has at all).
 bool Worker::complete_collective(Fiber& member) {
@@ -390,7 +548,9 @@ bool Worker::complete_collective(Fiber& member) {
     for (std::uint32_t rest = request.mask; rest; rest &= rest - 1) {
         unsigned lane = static_cast<unsigned>(std::countr_zero(rest));
         if (first + lane >= threads || lanes[lane].waiting == Waiting::returned) continue;
-        if (lanes[lane].waiting != Waiting::at_collective) return false;
+        // It may be at another collective, which opens first.
+        if (lanes[lane].waiting != Waiting::at_collective || !same_collective(lanes[lane].request, request))
+            return false;
         present |= 1u << lane;
     }
     if (request.operation == WarpOperation::shuffle)
@@ -422,7 +582,7 @@ void warp_collective(const WarpRequest& request, std::uint64_t* result) {
     if (!worker) return;
     const void* address = __builtin_return_address(0);
     Fiber* self = worker->running;
-    unsigned lane = self->index % warp_size, first = self->index - lane;
+    const unsigned lane = self->index % warp_size;
 
     if (!(request.mask >> lane & 1))
         worker->fail(FindingKind::warp_collective, cudaErrorLaunchFailure,
@@ -434,18 +594,8 @@ void warp_collective(const WarpRequest& request, std::uint64_t* result) {
                      fmt::format("Lane {} reads from lane {}, which is not in the mask {:#010x}.", lane, request.source,
                                  request.mask),
                      address);
-    for (unsigned index = first; index < std::min(first + warp_size, worker->threads); ++index) {
-        const Fiber& other = worker->fibers[index];
-        bool together = request.mask >> (index - first) & 1 && other.waiting == Waiting::at_collective;
-        if (together && (other.request.mask != request.mask || other.request.operation != request.operation))
-            worker->fail(FindingKind::warp_collective, cudaErrorLaunchFailure,
-                         fmt::format("Lane {} is at {} with mask {:#010x}, lane {} at {} ({}) with mask {:#010x}: all "
-                                     "lanes of a mask must come to the same operation with the same mask.",
-                                     lane, name(request.operation), request.mask, index - first,
-                                     name(other.request.operation), place(other.waiting_at, other), other.request.mask),
-                         address);
-    }
 
+    worker->count_switch(address);
     self->request = request;
     self->waiting = Waiting::at_collective;
     self->waiting_at = address;
@@ -468,9 +618,19 @@ void Worker::fail_stuck() {
     unsigned first = stuck->index - stuck->index % warp_size;
     for (std::uint32_t rest = stuck->request.mask; rest && missing.size() < 120; rest &= rest - 1) {
         unsigned index = first + static_cast<unsigned>(std::countr_zero(rest));
-        if (index >= threads || fibers[index].waiting != Waiting::at_barrier) continue;
-        missing += fmt::format("{}lane {} waits at {}", missing.empty() ? "" : "; ", index - first,
-                               place(fibers[index].waiting_at, fibers[index]));
+        if (index >= threads) continue;
+        Fiber& lane = fibers[index];
+        if (lane.waiting == Waiting::at_collective && !same_collective(lane.request, stuck->request))
+            fail_at(lane, FindingKind::warp_collective,
+                    fmt::format("Lane {} is at {} with mask {:#010x}, lane {} at {} ({}) with mask {:#010x}, and they "
+                                "wait for each other: all lanes of a mask must come to the same operation with the "
+                                "same mask.",
+                                lane.index % warp_size, name(lane.request.operation), lane.request.mask,
+                                stuck->index % warp_size, name(stuck->request.operation),
+                                place(stuck->waiting_at, *stuck), stuck->request.mask));
+        if (lane.waiting == Waiting::at_barrier)
+            missing += fmt::format("{}lane {} waits at {}", missing.empty() ? "" : "; ", index - first,
+                                   place(lane.waiting_at, lane));
     }
     fail_at(*stuck, FindingKind::warp_collective,
             fmt::format("{} waits for lanes of its mask {:#010x} that do not come: {}. Every lane of the mask that has "

@@ -2,6 +2,8 @@
 #include <cxxabi.h>
 #include <dwarf.h>
 #include <elfutils/libdwfl.h>
+#include <execinfo.h>
+#include <fmt/format.h>
 #include <link.h>
 #include <unistd.h>
 
@@ -44,15 +46,18 @@ std::string demangled(const char* name) {
 
 // The executable is the first object that the loader lists.
 int describe_program(dl_phdr_info* info, std::size_t, void* out) {
-    auto* ranges = static_cast<Range*>(out);  // [0] the image, [1] this thread's thread-local variables
-    ranges[0].low = ~std::uintptr_t{0};
+    // [0] the image, [1] this thread's thread-local variables, [2] what may be written
+    auto* ranges = static_cast<Range*>(out);
+    ranges[0].low = ranges[2].low = ~std::uintptr_t{0};
     for (int segment = 0; segment < info->dlpi_phnum; ++segment) {
         const auto& header = info->dlpi_phdr[segment];
         std::uintptr_t low = info->dlpi_addr + header.p_vaddr, high = low + header.p_memsz;
-        if (header.p_type == PT_LOAD) {
-            ranges[0].low = std::min(ranges[0].low, low);
-            ranges[0].high = std::max(ranges[0].high, high);
-        }
+        if (header.p_type == PT_LOAD)
+            for (int which : {0, 2}) {
+                if (which == 2 && !(header.p_flags & PF_W)) continue;
+                ranges[which].low = std::min(ranges[which].low, low);
+                ranges[which].high = std::max(ranges[which].high, high);
+            }
         if (header.p_type == PT_TLS && info->dlpi_tls_data) {
             ranges[1].low = reinterpret_cast<std::uintptr_t>(info->dlpi_tls_data);
             ranges[1].high = ranges[1].low + header.p_memsz;
@@ -133,7 +138,138 @@ std::vector<SourceLine> lines_of(const void* address) {
     return lines;
 }
 
+// ---- types of variables ---------------------------------------------------------------------------------------------
+
+// The type behind its names and qualifiers.
+bool type_of(Dwarf_Die* die, Dwarf_Die* type) {
+    Dwarf_Attribute attribute;
+    if (!dwarf_formref_die(dwarf_attr_integrate(die, DW_AT_type, &attribute), type)) return false;
+    const int tag = dwarf_tag(type);
+    if (tag != DW_TAG_typedef && tag != DW_TAG_const_type && tag != DW_TAG_volatile_type) return true;
+    Dwarf_Die named = *type;
+    return type_of(&named, type);
+}
+
+std::vector<std::size_t> extents_of(Dwarf_Die* array) {
+    std::vector<std::size_t> extents;
+    Dwarf_Die child;
+    if (dwarf_child(array, &child) != 0) return extents;
+    do {
+        if (dwarf_tag(&child) != DW_TAG_subrange_type) continue;
+        Dwarf_Attribute attribute;
+        Dwarf_Word value = 0;
+        if (dwarf_formudata(dwarf_attr(&child, DW_AT_upper_bound, &attribute), &value) == 0)
+            extents.push_back(value + 1);
+        else if (dwarf_formudata(dwarf_attr(&child, DW_AT_count, &attribute), &value) == 0)
+            extents.push_back(value);
+    } while (dwarf_siblingof(&child, &child) == 0);
+    return extents;
+}
+
+// "[3][5].x": what stands `offset` bytes into the type, down to parts of `bytes` bytes. The first index of an array may
+// be past its end.
+std::string part_of(Dwarf_Die* type, std::size_t offset, std::size_t bytes) {
+    Dwarf_Word size = 0;
+    dwarf_aggregate_size(type, &size);
+    Dwarf_Die inner;
+    if (dwarf_tag(type) == DW_TAG_array_type && type_of(type, &inner)) {
+        const std::vector<std::size_t> extents = extents_of(type);
+        Dwarf_Word element = 0;
+        if (extents.empty() || dwarf_aggregate_size(&inner, &element) != 0 || element == 0) return "";
+        std::string text;
+        for (std::size_t dimension = 0; dimension < extents.size(); ++dimension) {
+            std::size_t stride = element;
+            for (std::size_t rest = dimension + 1; rest < extents.size(); ++rest) stride *= extents[rest];
+            text += fmt::format("[{}]", offset / stride);
+            offset %= stride;
+        }
+        return text + part_of(&inner, offset, bytes);
+    }
+    if (bytes >= size || dwarf_tag(type) != DW_TAG_structure_type) return "";
+    Dwarf_Die child, found;
+    std::size_t found_at = 0;
+    bool any = false;
+    if (dwarf_child(type, &child) != 0) return "";
+    do {
+        if (dwarf_tag(&child) != DW_TAG_member) continue;
+        Dwarf_Attribute attribute;
+        Dwarf_Word at = 0;
+        dwarf_formudata(dwarf_attr(&child, DW_AT_data_member_location, &attribute), &at);
+        if (at > offset || (any && at < found_at)) continue;
+        found = child, found_at = at, any = true;
+    } while (dwarf_siblingof(&child, &child) == 0);
+    if (!any || !type_of(&found, &inner)) return "";
+    const char* member = dwarf_diename(&found);
+    return fmt::format(".{}", member ? member : "") + part_of(&inner, offset - found_at, bytes);
+}
+
+std::string extents_text(Dwarf_Die* type) {
+    std::string text;
+    Dwarf_Die inner = *type;
+    while (dwarf_tag(&inner) == DW_TAG_array_type) {
+        for (std::size_t extent : extents_of(&inner)) text += fmt::format("[{}]", extent);
+        Dwarf_Die array = inner;
+        if (!type_of(&array, &inner)) break;
+    }
+    return text;
+}
+
+// Looks through a tree of debug information for the variable at this place.
+bool find_variable(Dwarf_Die* die, bool is_thread_local, std::uintptr_t place, Dwarf_Die* found) {
+    if (dwarf_tag(die) == DW_TAG_variable) {
+        Dwarf_Attribute attribute;
+        Dwarf_Op* operations = nullptr;
+        std::size_t count = 0;
+        if (dwarf_getlocation(dwarf_attr(die, DW_AT_location, &attribute), &operations, &count) == 0 && count > 0 &&
+            operations[0].number == place &&
+            (is_thread_local ? count == 2 && (operations[1].atom == DW_OP_GNU_push_tls_address ||
+                                              operations[1].atom == DW_OP_form_tls_address)
+                             : count == 1 && operations[0].atom == DW_OP_addr)) {
+            *found = *die;
+            return true;
+        }
+    }
+    Dwarf_Die child;
+    if (dwarf_child(die, &child) != 0) return false;
+    do {
+        const int tag = dwarf_tag(&child);
+        const bool may_hold = tag == DW_TAG_variable || tag == DW_TAG_subprogram || tag == DW_TAG_lexical_block ||
+                              tag == DW_TAG_namespace || tag == DW_TAG_inlined_subroutine;
+        if (may_hold && find_variable(&child, is_thread_local, place, found)) return true;
+    } while (dwarf_siblingof(&child, &child) == 0);
+    return false;
+}
+
 }  // namespace
+
+VariablePart part_of_variable(const Variable& variable, bool is_thread_local, std::size_t offset, std::size_t bytes) {
+    // "attn::(anonymous namespace)::scores<4>(float*)::tile" is tile.
+    const std::size_t colon = variable.name.rfind(':');
+    const std::string name = colon == std::string::npos ? variable.name : variable.name.substr(colon + 1);
+    VariablePart part;
+    std::lock_guard lock(dwfl_mutex);
+    // On an OS thread of its own: libdw needs more stack than a fiber has.
+    std::thread([&] {
+        Dwfl* session = debug_information();
+        Dwarf_Die* unit = nullptr;
+        Dwarf_Addr bias = 0;
+        while (session && (unit = dwfl_nextcu(session, unit, &bias)) != nullptr) {
+            const char* file = dwarf_diename(unit);
+            if (!file || !std::string_view(file).ends_with(".emulated.cpp")) continue;
+            Dwarf_Die found, type;
+            const std::uintptr_t place = is_thread_local ? variable.low : variable.low - bias;
+            if (!find_variable(unit, is_thread_local, place, &found) || !type_of(&found, &type)) continue;
+            part.element = name + part_of(&type, offset, bytes);
+            part.declared = name + extents_text(&type);
+            return;
+        }
+    }).join();
+    if (part.element.empty()) {
+        part.element = fmt::format("byte {} of {}", offset, name);
+        part.declared = fmt::format("the {} bytes of {}", variable.bytes, name);
+    }
+    return part;
+}
 
 std::string function_name(const void* address) {
     std::lock_guard lock(dwfl_mutex);
@@ -182,19 +318,36 @@ SourceLine source_line(const void* address, const std::vector<const void*>& call
     return entry->second;
 }
 
+std::string text(const SourceLine& line) {
+    return line.file.empty() ? "a place without debug information" : fmt::format("{}:{}", line.file, line.line);
+}
+
+HostPlace host_place(const void* caller, int one_past) {
+    void* frames[32];
+    void** end = frames + ::backtrace(frames, std::size(frames));
+    HostPlace place{static_cast<const char*>(caller) + one_past, {}};
+    for (void** frame = std::find(frames, end, caller); frame != end; ++frame) place.calls.push_back(*frame);
+    std::reverse(place.calls.begin(), place.calls.end());
+    return place;
+}
+
+SourceLine source_line(const HostPlace& place) { return source_line(place.caller, place.calls); }
+
 const std::vector<Variable>& thread_local_variables() { return variables().thread_local_ones; }
 const std::vector<Variable>& global_variables() { return variables().global_ones; }
 
-Range thread_local_segment() {
-    Range ranges[2];
+namespace {
+
+Range range_of_program(int which) {
+    Range ranges[3];
     dl_iterate_phdr(describe_program, ranges);
-    return ranges[1];
+    return ranges[which];
 }
 
-Range program_image() {
-    Range ranges[2];
-    dl_iterate_phdr(describe_program, ranges);
-    return ranges[0];
-}
+}  // namespace
+
+Range program_image() { return range_of_program(0); }
+Range thread_local_segment() { return range_of_program(1); }
+Range writable_image() { return range_of_program(2); }
 
 }  // namespace attn::emulator

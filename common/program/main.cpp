@@ -46,6 +46,7 @@ int main(int argc, char** argv) {
     attn::RunOptions run;
     std::string mechanism;
     bool help = false;
+    std::uint64_t schedule_seed = 0;
     app.add_flag("-h,--help", help);
     app.add_subcommand("table");
     CLI::App* trace = app.add_subcommand("trace");
@@ -55,6 +56,7 @@ int main(int argc, char** argv) {
     profile->add_option("mechanism", profiling.mechanism)->required();
     profile->add_option("--stage", profiling.stage);
     profile->add_option("--n", profiling.n)->check(CLI::Range(1, 4096));
+    profile->add_option("--gpu", profiling.gpu);
     profile->add_flag("--lines", profiling.lines);
     profile->add_flag("--json", profiling.json);
     CLI::App* run_command = app.add_subcommand("run");
@@ -63,6 +65,7 @@ int main(int argc, char** argv) {
     run_command->add_option("--exercise", run.exercise);
     run_command->add_option("--device", run.device)->check(CLI::IsMember({"emulated", "cuda"}));
     run_command->add_option("--dtype", run.dtype)->check(CLI::IsMember({"float64", "float32", "float16", "bfloat16"}));
+    run_command->add_option("--schedule-seed", schedule_seed);
     run_command->add_option("--out", run.out);
     run_command->add_option("--timeout", run.timeout_seconds)->check([](const std::string& text) {
         double seconds = std::strtod(text.c_str(), nullptr);
@@ -76,6 +79,7 @@ int main(int argc, char** argv) {
     bool yes = false;
     CLI::App* test_command = app.add_subcommand("test");
     test_command->add_option("names", test.names);
+    test_command->add_option("--schedule-seed", schedule_seed);
     test_command->add_option("--device", test.device)->check(CLI::IsMember({"emulated", "cuda"}));
     test_command->add_option("--seed", test.seed)->check([](const std::string& text) {
         if (text.find_first_not_of("0123456789") == std::string::npos) return std::string();
@@ -113,6 +117,9 @@ int main(int argc, char** argv) {
     } catch (const CLI::ParseError& error) {
         return bad_usage(fmt::format("{}; ./attn --help explains", error.what()));
     }
+
+    // For the emulator, in this process or in workers.
+    if (schedule_seed != 0) ::setenv("ATTN_SCHEDULE_SEED", fmt::format("{}", schedule_seed).c_str(), 1);
 
     try {
         if (run_command->parsed()) return attn::run_verb(run);

@@ -30,6 +30,7 @@ struct ProfileOptions {
     std::string stage;  // empty: the last one
     int n = 256;
     bool lines = false, json = false;
+    std::string gpu = "A100";  // whose limits and occupancy
 };
 
 int profile_verb(const ProfileOptions& options);

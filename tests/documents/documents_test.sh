@@ -18,15 +18,17 @@ complain() { echo "FAILED $*"; failed=$((failed + 1)); }
 same_every_time() { sed -e 's/: [0-9][0-9.]* s$/: … s/' -e '/^You: /,$d'; }
 
 for readme in $(git ls-files --cached --others --exclude-standard '*README.md' 2>/dev/null || find . -name README.md -not -path './build/*'); do
-    # Commands after "<!-- output of: ", one each line; a leading COLUMNS=… sets the width.
+    # Commands after "<!-- output of: ", one each line: the program's arguments, or "stories/…", a program beside it. A
+    # leading COLUMNS=… or other variable is set.
     sed -n 's/^<!-- output of: \(.*\) -->$/\1/p' "$readme" >"$work/commands"
     while read -r command <&3; do
-        columns=200
+        variable=COLUMNS=200
         words=$command
-        case $command in COLUMNS=*) columns=${command%% *}; columns=${columns#COLUMNS=}; words=${command#* } ;; esac
+        case $command in [A-Z]*=*) variable=${command%% *}; words=${command#* } ;; esac
+        case $words in stories/*) words="$(dirname "$program")/$words" ;; *) words="$program $words" ;; esac
         # shellcheck disable=SC2086 # the words of the command
-        COLUMNS=$columns "$program" $words </dev/null >"$work/output" 2>&1 || complain "$readme: $command: exit $?"
-        same_every_time <"$work/output" >"$work/expected"
+        env COLUMNS=200 "$variable" $words </dev/null >"$work/output" 2>&1 || complain "$readme: $command: exit $?"
+        sed "s|$PWD/||g" "$work/output" | same_every_time >"$work/expected"
         if [ "$update" = --update ]; then
             awk -v marker="<!-- output of: $command -->" -v output="$work/expected" '
                 $0 == marker { print; getline; print; while ((getline line < output) > 0) print line; skip = 1; next }

@@ -26,6 +26,7 @@ enum cudaError_t {
     cudaErrorInvalidDevice = 101,
     cudaErrorInvalidResourceHandle = 400,
     cudaErrorIllegalAddress = 700,
+    cudaErrorLaunchTimeout = 702,
     cudaErrorAssert = 710,
     cudaErrorMisalignedAddress = 716,
     cudaErrorLaunchFailure = 719,
@@ -119,6 +120,8 @@ cudaError_t copy_to_symbol(void* symbol, std::size_t symbol_bytes, const void* f
                            std::size_t offset);
 cudaError_t copy_from_symbol(void* to, const void* symbol, std::size_t symbol_bytes, std::size_t bytes,
                              std::size_t offset);
+// Findings call the memory that starts here by this name, which must outlive it.
+void name_allocation(const void* pointer, const char* name);
 cudaError_t set_function_attribute(const void* function, cudaFuncAttribute attribute, int value);
 cudaError_t launch_kernel(const void* kernel, void (*invoke)(const void*), const void* arguments,
                           std::size_t argument_bytes, dim3 grid, dim3 block, std::size_t dynamic_bytes);

@@ -123,15 +123,15 @@ const judge::Exercise<Inputs, Options> exercise = {
          "the emulator found a data race: a thread goes on to the next step of the tree before another has written "
          "what "
          "it takes there. What makes it wait for the others, in each step?",
-         "race", "of the shared variable"},
+         "race", "in shared memory"},
         {"no_barrier",
          "the emulator found entries of shared memory read before they were written, however long the rows. The "
          "thread that writes them had not come so far: what makes the others wait?",
-         "never_written", "of the shared variable"},
+         "never_written", "in shared memory"},
         {"early_return",
          "the emulator found entries of shared memory that nobody writes, in rows shorter than the block. The tree "
          "reads an entry of each of the 256 threads: what do those do that have no column?",
-         "never_written", "of the shared variable"},
+         "never_written", "in shared memory"},
         {"barrier_in_loop",
          "the emulator found threads of one block at different barriers. Threads go through a loop over the columns a "
          "different number of times: which barrier do they meet, and how often?",

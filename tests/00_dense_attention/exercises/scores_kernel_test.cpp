@@ -170,11 +170,11 @@ const judge::Exercise<Inputs, Options> exercise = {
         {"no_barrier_after",
          "the emulator found a data race, and only where D is more than 16: threads load the next depths while others "
          "still multiply these. At which two places of the loop must all threads wait?",
-         "race", "of the shared variable"},
+         "race", "in shared memory"},
         {"edges_left_out",
          "equals the answer without the tiles that are not full; a matrix smaller than a tile gets no block at all, "
          "which CUDA refuses to launch. Is the number of tiles rounded up?",
-         "exception", "configuration"},
+         "launch_limit", "blocks"},
         {"missing_barrier",
          "the emulator found a thread that reads from a tile before another thread has written there, even where all "
          "tiles are full. What must all threads wait for before they multiply?",

@@ -115,7 +115,7 @@ const judge::Exercise<Inputs, Options> exercise = {
         {"edges_left_out",
          "equals the answer without the tiles that are not full; a matrix smaller than a tile gets no block at all, "
          "which CUDA refuses to launch. Is the number of tiles rounded up?",
-         "exception", "configuration"},
+         "launch_limit", "blocks"},
         {"missing_barrier",
          "the emulator found a thread that reads from the tile what another thread writes there, and nothing makes it "
          "wait. What must all threads wait for between loading and storing?",

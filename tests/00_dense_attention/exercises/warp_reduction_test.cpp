@@ -158,7 +158,7 @@ const judge::Exercise<Inputs, Options> exercise = {
         {"blocks_rounded_down",
          "has nothing in the last rows, where their number is no multiple of 4. How many blocks are launched for 5 "
          "rows, and how many for 3?",
-         "exception", "cudaErrorInvalidConfiguration"},
+         "launch_limit", "blocks"},
         {"lanes_return_early",
          "the emulator found a shuffle that reads from a lane that has returned. Look at rows shorter than a warp: "
          "what does a lane without an element do, and who still needs it?",

@@ -266,6 +266,12 @@ __global__ void add_up(float* sum) {
 
 __global__ void say() { printf("block %d thread %d\n", static_cast<int>(blockIdx.x), static_cast<int>(threadIdx.x)); }
 
+// out[1 + t]: who drew ticket t; a block here, a thread there.
+__global__ void draw_tickets(int* out, bool of_threads) {
+    const int ticket = atomicAdd(out, 1);
+    out[1 + ticket] = static_cast<int>(of_threads ? threadIdx.x : blockIdx.x);
+}
+
 __global__ void fill(int* out, int count, int value) {
     int i = static_cast<int>(threadIdx.x);
     out[i] = out[count - 1 - i] = value;
@@ -442,6 +448,19 @@ int reset_device() { return cudaDeviceReset(); }
 int leak(std::size_t bytes) {
     void* pointer = nullptr;
     return cudaMalloc(&pointer, bytes);
+}
+
+std::vector<int> order(bool of_threads, int count) {
+    int* tickets = nullptr;
+    const std::size_t bytes = static_cast<std::size_t>(count + 1) * sizeof(int);
+    cudaMalloc(&tickets, bytes);
+    cudaMemset(tickets, 0, bytes);
+    const auto extent = static_cast<unsigned>(count);
+    run(draw_tickets, of_threads ? 1 : extent, of_threads ? extent : 1, 0, tickets, of_threads);
+    std::vector<int> result(static_cast<std::size_t>(count + 1));
+    cudaMemcpy(result.data(), tickets, bytes, cudaMemcpyDeviceToHost);
+    cudaFree(tickets);
+    return {result.begin() + 1, result.end()};
 }
 
 float run_counted() {

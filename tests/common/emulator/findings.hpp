@@ -40,6 +40,8 @@ int synchronize();
 int reset_device();
 int leak(std::size_t bytes);  // allocates, and forgets the pointer
 
+std::vector<int> order(bool of_threads, int count);  // of blocks of one thread, or of a block's threads
+
 // 3 blocks of 32 threads; each thread does what findings_test.cpp counts. Returns the first block's first output.
 float run_counted();
 // A class type in shared memory: 32 threads write 2 bytes each and read them.

@@ -3,10 +3,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <thread>
 
+#include "common/emulator/gpu.hpp"
 #include "tests/support/catch.hpp"
 
 using namespace attn::test;
@@ -114,7 +116,7 @@ TEST_CASE_METHOD(Fresh, "an error in a kernel stays until the device is reset") 
     CHECK(launch_harmless(1, 1, 0) == success);
 }
 
-TEST_CASE_METHOD(Fresh, "launches that no GPU takes are errors, not findings, and pass with being asked for") {
+TEST_CASE_METHOD(Fresh, "launches that no GPU takes are found, and their error passes with being asked for") {
     CHECK(launch_harmless(1, 1025, 0) == invalid_configuration);
     CHECK(peek_at_last_error() == invalid_configuration);
     CHECK(synchronize() == success);
@@ -130,7 +132,29 @@ TEST_CASE_METHOD(Fresh, "launches that no GPU takes are errors, not findings, an
     CHECK(ask_for_shared(1 << 20) == invalid_value);
     CHECK(launch_harmless(1, 1, 96 << 10) == invalid_value);  // asked for by another kernel
     CHECK(launch_harmless(1, 1024, 0) == success);
-    CHECK(emulator::findings().empty());
+    std::vector<std::string> said;
+    for (const emulator::Finding& finding : emulator::findings()) {
+        CHECK(finding.kind == emulator::FindingKind::launch_limit);
+        CHECK(finding.kernel == "do_nothing");
+        CHECK(finding.file.ends_with("findings.cu"));
+        said.push_back(finding.message);
+    }
+    REQUIRE(said.size() == 5);
+    const char* limits[] = {"1025 × 1 × 1 = 1025", "0 × 1 × 1", "0 × 1 × 1", "49153 bytes", "98304 bytes"};
+    for (std::size_t which = 0; which < 5; ++which) {
+        CAPTURE(said[which]);
+        CHECK(said[which].find(limits[which]) != std::string::npos);
+    }
+}
+
+TEST_CASE_METHOD(Fresh, "the limits are those of the chosen GPU") {
+    emulator::choose_gpu(*emulator::find_gpu("T4"));
+    CHECK(ask_for_shared(65 << 10) == invalid_value);
+    CHECK(ask_for_shared(64 << 10) == success);
+    emulator::choose_gpu(*emulator::find_gpu("H100"));
+    CHECK(ask_for_shared(227 << 10) == success);
+    CHECK(ask_for_shared((227 << 10) + 1) == invalid_value);
+    emulator::choose_gpu(emulator::gpus().front());
 }
 
 TEST_CASE_METHOD(Fresh, "errors of the memory functions") {
@@ -144,7 +168,9 @@ TEST_CASE_METHOD(Fresh, "errors of the memory functions") {
     CHECK(set_past_the_end() == invalid_value);
     CHECK(last_error() == invalid_value);
     CHECK(launch_harmless(1, 1, 0) == success);
-    CHECK(emulator::findings().empty());
+    REQUIRE(emulator::findings().size() == 1);
+    CHECK(emulator::findings()[0].kind == emulator::FindingKind::invalid_free);
+    CHECK(emulator::findings()[0].message.find("freed before") != std::string::npos);
 }
 
 TEST_CASE_METHOD(Fresh, "device memory that was freed is used again, and the peak is remembered") {
@@ -252,4 +278,27 @@ TEST_CASE_METHOD(Fresh, "one host thread may copy while another's kernel runs") 
     copies.join();
     CHECK(emulator::findings().empty());
     CHECK(last_error() == success);
+}
+
+TEST_CASE_METHOD(Fresh, "a schedule seed gives blocks and threads another order, the same on every run") {
+    const auto in_order = [](std::vector<int> order) { return std::is_sorted(order.begin(), order.end()); };
+    for (bool of_threads : {false, true}) {
+        emulator::schedule_seed(0);
+        CHECK(in_order(order(of_threads, 100)));
+        std::vector<std::vector<int>> seen;
+        for (std::uint64_t seed : {1, 2, 3}) {
+            emulator::schedule_seed(seed);
+            emulator::use_workers(1);
+            std::vector<int> first = order(of_threads, 100);
+            emulator::use_workers(2);
+            CHECK(order(of_threads, 100) == first);
+            CHECK(std::find(seen.begin(), seen.end(), first) == seen.end());
+            CHECK(!in_order(first));
+            seen.push_back(first);
+            std::sort(first.begin(), first.end());
+            for (int i = 0; i < 100; ++i) REQUIRE(first[static_cast<std::size_t>(i)] == i);
+        }
+    }
+    emulator::schedule_seed(0);
+    CHECK(emulator::findings().empty());
 }

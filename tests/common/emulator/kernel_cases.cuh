@@ -7,8 +7,7 @@
 
 namespace attn::test {
 
-template <auto kernel>
-int run_case(Launch launch) {
+inline int run_kernel(void (*kernel)(float*), Launch launch) {
     constexpr int count = 1024;
     float values[count];
     for (int i = 0; i < count; ++i) values[i] = static_cast<float>(i);
@@ -20,6 +19,7 @@ int run_case(Launch launch) {
     config.blockDim = launch.threads;
     config.dynamicSmemBytes = launch.shared_bytes;
     const int error = cudaLaunchKernelEx(&config, kernel, data);
+    cudaFree(data);
     cudaDeviceReset();  // an error would stay
     return error;
 }

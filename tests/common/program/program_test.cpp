@@ -925,12 +925,17 @@ TEST_CASE("profile") {
     INFO(lines.out << lines.err);
     CHECK(lines.status == 0);
     CHECK(holds(lines.out, "0 of them are bank conflicts"));
-    CHECK(holds(lines.out, "dense_attention.cu:"));
+    CHECK(holds(lines.out, "chapters/00_dense_attention/dense_attention.cu\n"));
+    CHECK(holds(lines.out, "█  108      "));  // the line that costs most, beside its text
+    CHECK(holds(lines.out, "An estimate, not a measurement"));
+    const Ended t4 = attn_program({"profile", "dense", "--n", "64", "--gpu", "T4"});
+    CHECK(holds(t4.out, "a multiprocessor of T4 holds 4: 100 % occupancy"));
     const Ended json = attn_program({"profile", "dense", "--stage", "stage1", "--n", "64", "--json"});
     CHECK(json.status == 0);
     CHECK(holds(json.out, "\"l1tex__t_sectors_pipe_lsu_mem_global_op_ld\": 67584"));  // 64 · 64 / 32 · 16 · 33
     check_refusal(attn_program({"profile", "dense", "--stage", "stage9"}), {"no stage", "stage1, stage2"});
     check_refusal(attn_program({"profile", "dence"}), {"did you mean \"dense\"?"});
+    check_refusal(attn_program({"profile", "dense", "--gpu", "A10"}), {"did you mean \"A100\"?", "RTX 4090"});
 }
 
 TEST_CASE("trace") {

@@ -1,4 +1,5 @@
 // Each block waits for a flag of the one before it, and continues its sum.
+// IN ORDER ONLY
 __global__ void kernel(float* data) {
     if (threadIdx.x != 0) return;
     auto* flags = reinterpret_cast<unsigned*>(data + 256);
