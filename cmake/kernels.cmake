@@ -6,6 +6,10 @@ set(ATTN_EMULATED_OPTIONS
     -fno-tree-sra                          # a float4 access stays one access
     --param=tsan-distinguish-volatile=1
     -fno-extern-tls-init
+    # The hooks come late: what is moved before them would be seen where the source does not have it.
+    -fno-tree-loop-im                      # a load stays behind its condition, and in its loop
+    -fno-hoist-adjacent-loads
+    -fno-crossjumping                      # two barriers in two branches stay two
     -fno-ipa-icf                           # two kernels of the same code keep their own lines
     -fno-gnu-unique                        # such symbols could not be made private
     -B${PROJECT_SOURCE_DIR}/cmake/emulated_assembler/  # its `as` leaves room behind each __shared__ variable

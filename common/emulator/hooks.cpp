@@ -53,7 +53,19 @@ const Variable* find(const std::vector<Variable>& variables, std::uintptr_t posi
 [[noreturn]] void fail_elsewhere(Worker& worker, std::uintptr_t address, std::size_t bytes, Access access,
                                  const void* instruction) {
     auto stacks = reinterpret_cast<std::uintptr_t>(worker.stacks);
-    if (address < 4096)
+    // An unsigned index below 0 wraps around to 2^32 elements further on.
+    const std::uintptr_t unwrapped = address - (std::uintptr_t{bytes} << 32);
+    const bool in_arena = unwrapped - arena_low < arena_bytes;
+    if (in_arena || unwrapped - worker.shared_low < worker.shared_bytes)
+        worker.fail(
+            FindingKind::out_of_bounds, cudaErrorIllegalAddress,
+            fmt::format("The kernel {} {} bytes at {}: an unsigned index that goes below 0 wraps around to 2^32. "
+                        "Is the first thread, or row, a case of its own?",
+                        verb(access), bytes,
+                        in_arena ? describe_device_address(unwrapped, bytes)
+                                 : describe_shared(worker, unwrapped - worker.shared_low, bytes)),
+            instruction);
+    if (address < 65536)  // nothing of a process is there
         worker.fail(FindingKind::out_of_bounds, cudaErrorIllegalAddress,
                     fmt::format("The kernel {} {} bytes through a null pointer. Was the buffer allocated, and was its "
                                 "pointer passed to the kernel?",
@@ -246,6 +258,7 @@ void check_access(Worker& worker, std::uintptr_t address, std::size_t bytes, Acc
         if (position + bytes <= Races::byte_count) check_race<false>(worker, position, bytes, access, instruction);
         return;
     }
+    if (is_pinned(address, bytes)) return;
     fail_elsewhere(worker, address, bytes, access, instruction);
 }
 

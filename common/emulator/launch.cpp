@@ -316,7 +316,10 @@ cudaError_t launch(const LaunchRequest& request) {
     Launch state(&request);
     open_arena();
     int workers = static_cast<int>(std::min<std::uint64_t>(static_cast<std::uint64_t>(worker_count()), state.blocks));
-    std::vector<Worker*> used = pool.run(state, workers);
+    std::vector<Worker*> used = [&] {
+        const CatchDivisions catch_divisions;
+        return pool.run(state, workers);
+    }();
     close_arena();
 
     for (const std::string& text : state.printed)

@@ -191,6 +191,7 @@ struct Worker {
     void count_switch(const void* address);
     void over_limit(const void* address);  // one step more than the running thread should need
     void tick(const void* instruction);    // every quarter of a second of the core's time
+    void divided_by_zero(const void* instruction);
     void set_timer(bool on);
     std::uint64_t next_random() {
         random ^= random << 13, random ^= random >> 7, random ^= random << 17;
@@ -218,6 +219,13 @@ struct Worker {
     [[noreturn]] void fail_stuck();
 };
 
+// While it lives, an integer division by zero in a kernel is a finding.
+struct CatchDivisions {
+    CatchDivisions();
+    CatchDivisions(const CatchDivisions&) = delete;
+    ~CatchDivisions();
+};
+
 // Set while a kernel's code runs on this OS thread, null otherwise.
 extern constinit thread_local Worker* current __attribute__((tls_model("initial-exec")));
 
@@ -235,6 +243,7 @@ void open_arena();   // accessible: during launches and copies
 void close_arena();  // inaccessible: host code that touches device memory crashes where it does it
 // "element 37 (of 0 … 63) of scores", or "… of the memory allocated at dense.cu:12": of the nearest allocation.
 std::string describe_device_address(std::uintptr_t address, std::size_t access_bytes);
+bool is_pinned(std::uintptr_t address, std::size_t bytes);  // host memory of cudaMallocHost()
 // Where the memory at this address was freed.
 std::string describe_free(std::uintptr_t address);
 

@@ -41,6 +41,7 @@ struct Allocation {
 };
 
 std::map<std::uintptr_t, Allocation> allocations;  // by address, freed ones too until their place is needed
+std::map<std::uintptr_t, std::size_t> pinned;      // bytes by address
 std::uintptr_t next_address = 0;
 std::int64_t bytes_held = 0, most_bytes_held = 0;
 bool arena_open = false;
@@ -195,6 +196,11 @@ std::string describe_device_address(std::uintptr_t address, std::size_t access_b
     return describe(entry->second, static_cast<std::int64_t>(address - entry->first), access_bytes);
 }
 
+bool is_pinned(std::uintptr_t address, std::size_t bytes) {
+    auto after = pinned.upper_bound(address);
+    return after != pinned.begin() && address + bytes <= std::prev(after)->first + std::prev(after)->second;
+}
+
 std::string describe_free(std::uintptr_t address) {
     const Entry entry = nearest(address);
     if (entry == allocations.end() || !entry->second.freed_at.caller) return "by cudaDeviceReset()";
@@ -297,10 +303,14 @@ cudaError_t cudaFree(void* pointer) {
 
 cudaError_t cudaMallocHost(void** pointer, std::size_t bytes) {
     *pointer = std::malloc(bytes);
+    std::lock_guard lock(device_mutex);
+    if (*pointer) pinned[reinterpret_cast<std::uintptr_t>(*pointer)] = bytes;
     return *pointer || bytes == 0 ? cudaSuccess : set_error(cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFreeHost(void* pointer) {
+    std::lock_guard lock(device_mutex);
+    pinned.erase(reinterpret_cast<std::uintptr_t>(pointer));
     std::free(pointer);
     return cudaSuccess;
 }

@@ -177,12 +177,32 @@ void on_tick(int, siginfo_t*, void* signal_context) {
     if (current) current->tick(instruction_of(signal_context));
 }
 
+struct sigaction arithmetic_error_before {};
+
+void on_arithmetic_error(int, siginfo_t*, void* signal_context) {
+    if (current) current->divided_by_zero(instruction_of(signal_context));
+    ::sigaction(SIGFPE, &arithmetic_error_before, nullptr);  // returning runs the division again
+}
+
+struct sigaction action_of(void (*handler)(int, siginfo_t*, void*)) {
+    struct sigaction action {};
+    action.sa_sigaction = handler;
+    action.sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER;  // the handler may not return
+    return action;
+}
+
 }  // namespace
 
 void limit_loops(std::uint64_t accesses, double seconds) {
     access_limit = accesses;
     idle_limit = std::max(2, static_cast<int>(seconds * 1e9 / tick_nanoseconds));
 }
+
+CatchDivisions::CatchDivisions() {
+    const struct sigaction action = action_of(on_arithmetic_error);
+    ::sigaction(SIGFPE, &action, &arithmetic_error_before);
+}
+CatchDivisions::~CatchDivisions() { ::sigaction(SIGFPE, &arithmetic_error_before, nullptr); }
 
 // A timer on this OS thread's own time, whose signal interrupts a kernel's code where it is.
 void Worker::set_timer(bool on) {
@@ -205,6 +225,12 @@ void Worker::tick(const void* instruction) {
             "to a barrier. Does what the loop's condition asks for ever change?",
             static_cast<const char*>(instruction) + 1);
     }
+}
+
+void Worker::divided_by_zero(const void* instruction) {
+    fail(FindingKind::exception, cudaErrorLaunchFailure,
+         "Integer division by zero (or the remainder of one): a GPU reports no error, and its result means nothing.",
+         static_cast<const char*>(instruction) + 1);
 }
 
 void Worker::count_switch(const void* address) {
@@ -284,15 +310,12 @@ void Worker::prepare() {
     }
 
     struct sigaction old {
-    }, action{};
+    }, action = action_of(on_tick);
     ::sigaction(SIGPROF, nullptr, &old);
-    if (old.sa_handler == SIG_DFL) {
-        action.sa_sigaction = on_tick;
-        action.sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER;  // the handler may not return
+    if (old.sa_handler == SIG_DFL)
         ::sigaction(SIGPROF, &action, nullptr);
-    } else if (old.sa_sigaction != on_tick) {
+    else if (old.sa_sigaction != on_tick)
         return;  // somebody's profiler
-    }
     sigevent event{};
     event.sigev_notify = SIGEV_THREAD_ID;
     event.sigev_signo = SIGPROF;

@@ -1,0 +1,14 @@
+// The threads inside the matrix wait at the barrier of the guard, the others at the next one.
+// FINDS: barrier
+__global__ void kernel(float* data, unsigned count) {
+    __shared__ float row[64];
+    row[threadIdx.x] = 0;
+    if (threadIdx.x < count) {
+        row[threadIdx.x] = data[threadIdx.x];
+        __syncthreads();
+        data[threadIdx.x] = row[count - 1 - threadIdx.x];
+    }
+    __syncthreads();  // SECOND
+    data[64 + threadIdx.x] = row[threadIdx.x];
+}
+int run() { return start(kernel, 1, 64, 0, numbers(128), 50); }

@@ -1,0 +1,10 @@
+// A ragged matrix: the rows are guarded, the columns are not, and the last row ends the buffer.
+// FINDS: out_of_bounds
+__global__ void kernel(float* data, int rows, int columns) {
+    const int row = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y);
+    const int column = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+    if (row >= rows) return;
+    const float value = data[row * columns + column];  // SECOND
+    if (value < 0) data[row * columns + column] = 0;
+}
+int run() { return start(kernel, dim3(3, 2), dim3(8, 8), 0, numbers(11 * 20), 11, 20); }

@@ -1,0 +1,18 @@
+// A binary search that looks at the end itself when the value is larger than all.
+// FINDS: out_of_bounds
+__global__ void kernel(const float* sorted, float* out, unsigned count) {
+    const float wanted = static_cast<float>(2 * threadIdx.x);
+    unsigned low = 0, high = count;
+    while (low < high) {
+        const unsigned middle = (low + high) / 2;
+        if (sorted[middle] < wanted)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    out[threadIdx.x] = sorted[low] == wanted ? 1 : 0;  // SECOND
+}
+int run() {
+    float* out = numbers(32);
+    return start(kernel, 1, 32, 0, numbers(50), out, 50);
+}

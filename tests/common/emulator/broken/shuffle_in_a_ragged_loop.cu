@@ -1,0 +1,16 @@
+// In the last round only some lanes have an element, and the sum of the warp is taken in each round.
+// FINDS: warp_collective
+__global__ void kernel(const float* in, float* out, unsigned count) {
+    float total = 0;
+    for (unsigned i = threadIdx.x; i < count; i += 32) {
+        float sum = in[i];
+        for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);  // SECOND
+        total += sum;
+    }
+    __syncthreads();
+    out[threadIdx.x] = total;
+}
+int run() {
+    float* out = numbers(32);
+    return start(kernel, 1, 32, 0, numbers(40), out, 40);
+}

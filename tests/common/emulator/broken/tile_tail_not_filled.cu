@@ -1,0 +1,15 @@
+// A ragged row: the tile's tail is not filled, and the sum takes the whole tile.
+// FINDS: never_written
+__global__ void kernel(const float* in, float* out, unsigned count) {
+    __shared__ float tile[32];
+    const unsigned i = blockIdx.x * 32 + threadIdx.x;
+    if (i < count) tile[threadIdx.x] = in[i];
+    __syncthreads();
+    float sum = 0;
+    for (int k = 0; k < 32; ++k) sum += tile[k];  // SECOND
+    if (i < count) out[i] = in[i] / sum;
+}
+int run() {
+    float* out = numbers(80);
+    return start(kernel, 3, 32, 0, numbers(80), out, 80);
+}

@@ -1,0 +1,9 @@
+// The same in shared memory.
+// FINDS: out_of_bounds
+__global__ void kernel(float* data) {
+    __shared__ float row[32];
+    row[threadIdx.x] = data[threadIdx.x];
+    __syncthreads();
+    data[threadIdx.x] = row[threadIdx.x - 1];  // SECOND
+}
+constexpr Launch launch{1, 32};

@@ -1,0 +1,14 @@
+// The largest value falls into the last bin.
+__global__ void kernel(const float* in, unsigned* bins, unsigned count) {
+    const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
+    const unsigned bin = static_cast<unsigned>(in[i] * static_cast<float>(count) / 127);
+    atomicAdd(&bins[min(bin, count - 1)], 1u);
+}
+int run() {
+    unsigned* bins = nullptr;
+    cudaMalloc(&bins, 16 * sizeof(unsigned));
+    cudaMemset(bins, 0, 16 * sizeof(unsigned));
+    const int error = start(kernel, 2, 64, 0, numbers(128), bins, 16);
+    cudaFree(bins);
+    return error;
+}
