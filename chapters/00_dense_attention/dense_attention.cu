@@ -1,82 +1,26 @@
 // Dense attention on the GPU, stage 2: the same three steps, each the way a GPU likes it. Still without
 // FlashAttention's idea: the n × n matrix is written to device memory and read back.
 //
-// Both products are tiled: a block of 256 threads makes a tile of 64 × 64 results, four by four in the registers of
-// each thread, from strips of 32 that all of its threads share. A number that is loaded is used 64 times; stage 1 used
-// it once. The softmax takes a warp for each row.
+// Both products are tiled (common/cuda/register_tile.cuh): a number that is loaded is used 64 times; stage 1 used it
+// once. The softmax takes a warp for each row.
 //
 // Also missing on the way to a fast kernel: loading the next strip while this one is multiplied, and tensor cores.
 #include "chapters/00_dense_attention/dense_attention_backward.cuh"
 #include "common/cuda/launch.hpp"
 #include "common/cuda/on_device.hpp"
-#include "common/cuda/vector_access.hpp"
+#include "common/cuda/register_tile.cuh"
 #include "common/cuda/warp.hpp"
 
 namespace attn::dense {
 namespace {
 
-constexpr int tile = 64;       // rows and columns of results of one block
-constexpr int strip = 32;      // of the summed dimension, in shared memory at one time
-constexpr int per_thread = 4;  // rows and columns of results of one thread
-constexpr int block_threads = (tile / per_thread) * (tile / per_thread);
+constexpr int block_threads = tile_threads;
 constexpr int blocks_per_multiprocessor = 3;  // leaves each thread 85 registers; with fewer the sums spill
 constexpr int warps_per_block = 8;            // softmax: rows of one block
 
-// A strip of one operand: [strip, tile], so that a thread reads the four rows (or columns) it needs at one depth with
-// one 16-byte access.
-using Strip = float[strip][tile];
-
-// Where row `row` stands at depth `depth`. The rows move in groups of four by the depth (an XOR swizzle): without it
-// the eight lanes that store the same row at eight depths would all meet in one of the 32 banks.
-__device__ int swizzled(int depth, int row) { return row ^ (depth / 4 % 8 * 4); }
-
-// Four elements of a row, 0 from `end` on, where `end` need not be a multiple of 4.
-template <bool Aligned>
-__device__ float4 load_four_before(const float* row, int column, int end) {
-    return column + 4 <= end ? load_four<Aligned>(row, column, end) : load_four<false>(row, column, end);
-}
-
-// Loads rows first_row … first_row + 63 of a [rows, columns] matrix, columns first_column … first_column + 31, and
-// stores them transposed. Eight neighbouring lanes read 128 neighbouring bytes. 0 outside of the matrix and from column
-// `limit(row)` on: what lies there need not have been written.
-template <bool Aligned, class Limit>
-__device__ void load_transposed(Strip& to, const float* matrix, int rows, int columns, int first_row, int first_column,
-                                Limit limit) {
-    constexpr int parts = tile * strip / 4 / block_threads;
-    float4 four[parts];
-#pragma unroll
-    for (int part = 0; part < parts; ++part) {  // all loads before the first store, so that they wait together
-        const int position = static_cast<int>(threadIdx.x) + part * block_threads;
-        const int row = first_row + position / (strip / 4), depth = position % (strip / 4) * 4;
-        four[part] = make_float4(0, 0, 0, 0);
-        if (row < rows)
-            four[part] =
-                load_four_before<Aligned>(matrix + std::int64_t{row} * columns, first_column + depth, limit(row));
-    }
-#pragma unroll
-    for (int part = 0; part < parts; ++part) {
-        const int position = static_cast<int>(threadIdx.x) + part * block_threads;
-        const int row = position / (strip / 4), depth = position % (strip / 4) * 4;
-        const int place = swizzled(depth, row);
-        to[depth + 0][place] = four[part].x;
-        to[depth + 1][place] = four[part].y;
-        to[depth + 2][place] = four[part].z;
-        to[depth + 3][place] = four[part].w;
-    }
-}
-
-// The results of one thread.
-struct Sums {
-    float at[per_thread][per_thread] = {};
-};
-
-// sums(r, c) += a(r) · b(c): what one depth adds.
-__device__ void add_outer_product(Sums& sums, float4 a, float4 b) {
-    const float rows[per_thread] = {a.x, a.y, a.z, a.w}, columns[per_thread] = {b.x, b.y, b.z, b.w};
-#pragma unroll
-    for (int r = 0; r < per_thread; ++r)
-#pragma unroll
-        for (int c = 0; c < per_thread; ++c) sums.at[r][c] += rows[r] * columns[c];
+// Rows first_row … of a matrix with `rows` of `columns` numbers.
+__device__ auto rows_from(const float* matrix, int first_row, int rows, int columns) {
+    return [=](int row) { return first_row + row < rows ? matrix + std::int64_t{first_row + row} * columns : nullptr; };
 }
 
 // [19.3-1] scores, a tile of [queries, keys] for each block
@@ -95,13 +39,12 @@ __global__ void __launch_bounds__(block_threads, blocks_per_multiprocessor)
 
     const float* q = in.q.slice(b, h).data();
     const float* k = in.k.slice(b, size.kv_head(h)).data();
-    const int row = static_cast<int>(threadIdx.x) / (tile / per_thread) * per_thread;
-    const int column = static_cast<int>(threadIdx.x) % (tile / per_thread) * per_thread;
+    const int row = own_row(), column = own_column();
     auto whole_row = [&](int) { return size.D; };
     Sums sums;
     for (int first = 0; first < size.D; first += strip) {
-        load_transposed<Aligned>(queries, q, size.Nq, size.D, first_query, first, whole_row);
-        load_transposed<Aligned>(keys, k, size.Nk, size.D, first_key, first, whole_row);
+        load_transposed<Aligned>(queries, first, rows_from(q, first_query, size.Nq, size.D), whole_row);
+        load_transposed<Aligned>(keys, first, rows_from(k, first_key, size.Nk, size.D), whole_row);
         __syncthreads();  // the strips are complete
 #pragma unroll 8
         for (int depth = 0; depth < strip; ++depth) {
@@ -161,24 +104,20 @@ __global__ void __launch_bounds__(block_threads, blocks_per_multiprocessor)
 
     const float* p = weights.slice(b, h).data();
     const float* v = in.v.slice(b, size.kv_head(h)).data();
-    const int row = static_cast<int>(threadIdx.x) / (tile / per_thread) * per_thread;
-    const int column = static_cast<int>(threadIdx.x) % (tile / per_thread) * per_thread;
+    const int row = own_row(), column = own_column();
     auto visible_keys = [&](int i) { return size.visible_keys(i, options.causal); };
     const int seen_by_all = visible_keys(first_query), seen_by_any = visible_keys(last_query);
     Sums sums;
     for (int first = 0; first < seen_by_any; first += strip) {
+        auto weights_of = rows_from(p, first_query, size.Nq, size.Nk);
+        auto visible_to = [&](int row) { return visible_keys(first_query + row); };
         if (size.Nk % 4 == 0)
-            load_transposed<true>(strip_of_weights, p, size.Nq, size.Nk, first_query, first, visible_keys);
+            load_transposed<true>(strip_of_weights, first, weights_of, visible_to);
         else
-            load_transposed<false>(strip_of_weights, p, size.Nq, size.Nk, first_query, first, visible_keys);
-        for (int part = 0; part < tile * strip / 4 / block_threads; ++part) {
-            const int position = static_cast<int>(threadIdx.x) + part * block_threads;
-            const int depth = position / (tile / 4), place = position % (tile / 4) * 4;
-            float4 four = make_float4(0, 0, 0, 0);
-            if (first + depth < seen_by_any)
-                four = load_four<Aligned>(v + std::int64_t{first + depth} * size.Dv, first_value + place, size.Dv);
-            *reinterpret_cast<float4*>(&values[depth][place]) = four;
-        }
+            load_transposed<false>(strip_of_weights, first, weights_of, visible_to);
+        load_rows<Aligned>(values, first_value, size.Dv, [&](int depth) {
+            return first + depth < seen_by_any ? v + std::int64_t{first + depth} * size.Dv : nullptr;
+        });
         __syncthreads();  // the strips are complete
         if (first + strip <= seen_by_all) {
 #pragma unroll 8

@@ -41,11 +41,14 @@ void on_device(const Inputs& host_inputs, const Options& options, const Outputs&
 }  // namespace ATTN_BUILD
 }  // namespace attn
 
+#define ATTN_JOINED_(a, b) a##b
+#define ATTN_JOINED(a, b) ATTN_JOINED_(a, b)
+
 // At the end of a `.cu` file: makes launcher(inputs, options, outputs), which works on device memory, known as a
 // version of the mechanism.
 #define ATTN_CUDA_VERSION(mechanism_name, version_name, idea_text, launcher, Inputs, Options, Outputs) \
     namespace {                                                                                        \
-    [[maybe_unused]] const bool version_added = ::attn::add_cuda_version(                              \
+    [[maybe_unused]] const bool ATTN_JOINED(version_added_, __LINE__) = ::attn::add_cuda_version(      \
         {mechanism_name, version_name, ::attn::build_device, idea_text,                                \
          reinterpret_cast<void (*)()>(&::attn::on_device<launcher, Inputs, Options, Outputs>)});       \
     }
