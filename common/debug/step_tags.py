@@ -10,8 +10,8 @@ FOLDERS = "chapters", "common"
 EXTENSIONS = ".cpp", ".cu", ".cuh", ".hpp"
 
 # A comment that begins with tags marks a step; a tag further on, or in a string, only mentions one.
-COMMENT = re.compile(r"\s*//\s*((?:\[\d+\.\d+-\d+\]\s*)+)(.*)")
-TAG = re.compile(r"\d+\.\d+-\d+")
+COMMENT = re.compile(r"\s*//\s*((?:\[\d+(?:\.\d+)+-\d+\]\s*)+)(.*)")
+TAG = re.compile(r"\d+(?:\.\d+)+-\d+")
 
 # path: from the project's folder; line: where a breakpoint goes; what: the words behind the tag.
 Place = collections.namedtuple("Place", "tag path line what")

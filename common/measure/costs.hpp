@@ -12,6 +12,7 @@ struct Costs {
     std::int64_t divisions = 0;
     std::int64_t exponentials = 0;
     std::int64_t logarithms = 0;
+    std::int64_t square_roots = 0;
     std::int64_t comparisons = 0;
     std::int64_t bytes_held = 0;  // the most memory held at one time beside inputs and outputs
 

@@ -59,6 +59,10 @@ class Counted {
         ++counted_costs.logarithms;
         return std::log(x.value_);
     }
+    friend Counted sqrt(Counted x) {
+        ++counted_costs.square_roots;
+        return std::sqrt(x.value_);
+    }
 
   private:
     double value_ = 0;

@@ -22,7 +22,8 @@ void attend(const Inputs<T>& in, const kv_cache::KvCache<const T>& cache, const 
     Tensor<Sum, 1> scores = make_tensor<Sum, 1>({size.Nk});  // of one query: never an n × n matrix
     for (int b = 0; b < size.B; ++b)
         for (int h = 0; h < size.H; ++h) {
-            const int g = size.kv_head(h);  // [19.4.4-1] the key/value head that this query head reads
+            // [19.4.4-1] the key/value head that this query head reads
+            const int g = size.kv_head(h);
             for (int i = step.first; i < step.first + step.count; ++i) {
                 const auto [begin, end] = step.visible(size, options, i);
 

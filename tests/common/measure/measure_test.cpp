@@ -22,12 +22,14 @@ TEST_CASE("the counting scalar counts each operation once, as what it is") {
     Counted rest = exp(a - b) / log(b);
     CHECK(static_cast<double>(rest) == std::exp(-1.0) / std::log(3.0));
     CHECK((a < b));
+    CHECK(static_cast<double>(sqrt(a)) == std::sqrt(2.0));
     CHECK(counted_costs == Costs{.multiply_adds = 1,
                                  .multiplications = 1,
                                  .additions = 2,
                                  .divisions = 1,
                                  .exponentials = 1,
                                  .logarithms = 1,
+                                 .square_roots = 1,
                                  .comparisons = 1});
 }
 

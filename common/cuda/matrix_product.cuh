@@ -1,0 +1,94 @@
+// Products of matrices in device memory, fp32: what a layer's projections are. Each result is summed up in the order of
+// the summed dimension, however many rows there are: a row's result has the same bits alone and among others.
+#pragma once
+
+#include "common/cuda/launch.hpp"
+#include "common/cuda/register_tile.cuh"
+
+namespace attn {
+inline namespace ATTN_BUILD {
+
+// Rows of a matrix, or of one for each of several batches and heads, wherever they stand: row r of batch b = r /
+// rows_per_batch begins at data + b · batch_stride + (r % rows_per_batch) · row_stride, for head h h · head_stride
+// further on.
+template <class T>
+struct Rows {
+    T* data;
+    std::int64_t row_stride;
+    int rows_per_batch = 1 << 30;
+    std::int64_t batch_stride = 0, head_stride = 0;
+
+    ATTN_HOST_DEVICE T* at(int row, int head) const {
+        return data + row / rows_per_batch * batch_stride + row % rows_per_batch * row_stride + head * head_stride;
+    }
+    // Whether each row begins at a multiple of 16 bytes.
+    bool aligned() const {
+        return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && row_stride % 4 == 0 && batch_stride % 4 == 0 &&
+               head_stride % 4 == 0;
+    }
+};
+
+namespace detail {
+
+// A block: a tile of C. `Transposed`: B is [K, N], else [N, K] as the weights of a layer are.
+template <bool Transposed, bool Aligned>
+__global__ void __launch_bounds__(tile_threads)
+    matrix_product(Rows<const float> a, Rows<const float> b, Rows<float> c, int M, int N, int K) {
+    __shared__ __align__(16) Strip of_a, of_b;
+    const int first_row = static_cast<int>(blockIdx.x) * tile, first_column = static_cast<int>(blockIdx.y) * tile;
+    const int head = static_cast<int>(blockIdx.z);
+    auto all_columns = [&](int) { return K; };
+    Sums sums;
+    for (int first = 0; first < K; first += strip) {
+        load_transposed<Aligned>(
+            of_a, first, [&](int row) { return first_row + row < M ? a.at(first_row + row, head) : nullptr; },
+            all_columns);
+        if constexpr (Transposed)
+            load_rows<Aligned>(of_b, first_column, N,
+                               [&](int depth) { return first + depth < K ? b.at(first + depth, head) : nullptr; });
+        else
+            load_transposed<Aligned>(
+                of_b, first, [&](int row) { return first_column + row < N ? b.at(first_column + row, head) : nullptr; },
+                all_columns);
+        __syncthreads();  // the strips are complete
+#pragma unroll 8
+        for (int depth = 0; depth < strip; ++depth) {
+            const int column = Transposed ? own_column() : swizzled(depth, own_column());
+            add_outer_product(sums, *reinterpret_cast<const float4*>(&of_a[depth][swizzled(depth, own_row())]),
+                              *reinterpret_cast<const float4*>(&of_b[depth][column]));
+        }
+        __syncthreads();  // nobody reads them any more
+    }
+#pragma unroll
+    for (int r = 0; r < per_thread; ++r) {
+        const int row = first_row + own_row() + r;
+        if (row < M)
+            store_four<Aligned>(c.at(row, head), first_column + own_column(), N,
+                                make_float4(sums.at[r][0], sums.at[r][1], sums.at[r][2], sums.at[r][3]));
+    }
+}
+
+template <bool Transposed>
+void product(const Rows<const float>& a, const Rows<const float>& b, const Rows<float>& c, int M, int N, int K,
+             int heads) {
+    const bool aligned = a.aligned() && b.aligned() && c.aligned() && K % 4 == 0 && N % 4 == 0;
+    launch(aligned ? matrix_product<Transposed, true> : matrix_product<Transposed, false>,
+           {dim3(blocks_for(M, tile), blocks_for(N, tile), static_cast<unsigned>(heads)), tile_threads}, a, b, c, M, N,
+           K);
+}
+
+}  // namespace detail
+
+// C = A Bᵀ for each head: A [M, K], B [N, K], C [M, N].
+inline void multiply(const Rows<const float>& a, const Rows<const float>& b, const Rows<float>& c, int M, int N, int K,
+                     int heads = 1) {
+    detail::product<false>(a, b, c, M, N, K, heads);
+}
+// C = A B for each head: A [M, K], B [K, N], C [M, N].
+inline void multiply_by_transposed(const Rows<const float>& a, const Rows<const float>& b, const Rows<float>& c, int M,
+                                   int N, int K, int heads = 1) {
+    detail::product<true>(a, b, c, M, N, K, heads);
+}
+
+}  // namespace ATTN_BUILD
+}  // namespace attn
