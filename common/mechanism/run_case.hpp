@@ -134,13 +134,14 @@ struct Results {
         });
     }
 
-    // float64 where T is double, else float32; integers are int32.
+    // float64 where T is double, else float32; integers are int64 where they are std::int64_t, else int32.
     NamedArrays arrays() {
         NamedArrays result;
         outputs.visit([&]<class U, int N>(const char* name, TensorView<U, N>& view, auto...) {
             if (!view) return;
-            using Stored = std::conditional_t<std::is_integral_v<U>, std::int32_t,
-                                              std::conditional_t<std::is_same_v<U, double>, double, float>>;
+            using Integer = std::conditional_t<std::is_same_v<U, std::int64_t>, std::int64_t, std::int32_t>;
+            using Floating = std::conditional_t<std::is_same_v<U, double>, double, float>;
+            using Stored = std::conditional_t<std::is_integral_v<U>, Integer, Floating>;
             Array array = zeros(dtype_of<Stored>(), extents(view));
             convert(view.data(), array.data<Stored>(), array.count());
             result[name] = std::move(array);

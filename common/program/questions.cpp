@@ -147,9 +147,24 @@ double tolerance_in(const toml::table& entry, const fs::path& file) {
     return tolerance;
 }
 
-// The mechanism's own case of this size, with other heads where the measurement asks for them.
+// A table of numbers and true or false, as case.json has it.
+std::string params_in(const toml::table& entry, const fs::path& file) {
+    const char* expected = "a table of numbers, true and false";
+    const toml::node& value = required(entry, "params", expected, file);
+    const toml::table* table = value.as_table();
+    bool valid = table && !table->empty();
+    if (table)
+        for (auto&& [key, param] : *table) valid = valid && (param.is_number() || param.is_boolean());
+    if (!valid) throw BadCase(place(file, value.source()), "params = " + text_of(value), expected);
+    std::ostringstream json;
+    json << toml::json_formatter(*table);
+    return json.str();
+}
+
+// The mechanism's own case of this size, with other params and heads where the measurement asks for them.
 Case case_of(const Mechanism& mechanism, const Measurement& measurement, int n, int kv_heads) {
     Case sized = mechanism.sized_case(n);
+    if (!measurement.params.empty()) sized.params = Params::parse(measurement.params, "measurements.toml");
     if (measurement.heads == 0) return sized;
     for (auto [name, heads] : {std::pair{"q", measurement.heads}, {"k", kv_heads}, {"v", kv_heads}}) {
         const auto entry = sized.inputs.find(name);
@@ -228,7 +243,7 @@ std::vector<Measurement> read_measurements(const fs::path& file) {
     std::set<std::pair<std::string, std::string>> seen;
     each_entry(
         file, "measurement",
-        {"question", "name", "mechanism", "quantity", "n", "heads", "kv_heads", "tolerance", "shown_by"},
+        {"question", "name", "mechanism", "quantity", "n", "params", "heads", "kv_heads", "tolerance", "shown_by"},
         [&](const toml::table& entry) {
             Measurement m;
             m.question = line_in(entry, "question", file);
@@ -236,6 +251,7 @@ std::vector<Measurement> read_measurements(const fs::path& file) {
             m.mechanism = line_in(entry, "mechanism", file);
             m.quantity = line_in(entry, "quantity", file);
             m.n = integers_in(entry, "n", largest_n, true, file);
+            if (entry.contains("params")) m.params = params_in(entry, file);
             if (entry.contains("heads") || entry.contains("kv_heads")) {
                 m.heads = integers_in(entry, "heads", largest_heads, false, file).front();
                 m.kv_heads = integers_in(entry, "kv_heads", largest_heads, true, file);

@@ -19,6 +19,7 @@ struct Measurement {
     std::string mechanism;  // as the registry names it; may not be built yet
     std::string quantity;   // a member of Costs
     std::vector<int> n;
+    std::string params;         // of the case, as case.json has them; empty: those of the mechanism's own case
     int heads = 0;              // 0: the heads that the mechanism's own case has
     std::vector<int> kv_heads;  // empty with heads = 0
     double tolerance = 0;       // relative; 0: exact

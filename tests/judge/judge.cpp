@@ -148,8 +148,8 @@ bool equal(const NamedArrays& found, const Answer& answer) {
 
 std::string number(const Array& array, std::int64_t position) {
     if (std::isnan(element(array, position))) return "NaN";  // without the sign that it may have
-    return array.dtype == DType::int32 ? fmt::format("{}", element(array, position))
-                                       : fmt::format("{:.7g}", element(array, position));
+    const bool integers = array.dtype == DType::int32 || array.dtype == DType::int64;
+    return integers ? fmt::format("{}", element(array, position)) : fmt::format("{:.7g}", element(array, position));
 }
 
 // How an output differs from what it must be; empty where it does not.
@@ -373,7 +373,7 @@ Report Test::judge_trial(const std::string& exercise, const std::vector<Mistake>
                 auto bytes = read_output(folder.number, name + ".npy", longest);
                 if (!bytes) throw BadCase(name + ".npy", "no such file, or one of another size", "the output");
                 outputs[name] = parse_npy(*bytes, name + ".npy");
-                const DType wanted = expected.dtype == DType::int32 ? DType::int32 : DType::float32;
+                const DType wanted = expected.dtype == DType::float64 ? DType::float32 : expected.dtype;
                 if (outputs[name].shape != expected.shape || outputs[name].dtype != wanted)
                     throw BadCase(name + ".npy", shape_text(outputs[name].shape), shape_text(expected.shape));
                 details += difference(name, outputs[name], expected, answer.tolerances.at(name));

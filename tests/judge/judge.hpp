@@ -29,8 +29,8 @@ struct Tolerance {
     double magnitude = 0;  // of the numbers whose sum the element is, where they may cancel
 };
 
-// What a worker gives for an input: outputs by name, float64, or int32 where the output is int; or, of a mistake that
-// breaks a rule there, a finding.
+// What a worker gives for an input: outputs by name, float64, or int32 or int64 where the output is one; or, of a
+// mistake that breaks a rule there, a finding.
 struct Answer {
     NamedArrays outputs;
     std::map<std::string, Tolerance> tolerances;

@@ -104,24 +104,26 @@ TEST_CASE("our predictions are right wherever something can be measured") {
     }
 }
 
-TEST_CASE("what is measured equals an independent count of the pairs") {
-    // Kills: a ratio upside down; heads that are not passed on; another quantity than the one named.
+TEST_CASE("what is measured equals an independent count") {
+    // Kills: a ratio upside down; heads or params that are not passed on; another quantity than the one named.
     for (const Measurement& m : read_measurements(measurements_file)) {
-        if (m.mechanism != "dense") continue;
+        if (m.mechanism != "dense" && m.mechanism != "grouped_query") continue;
         const QuestionVerdict verdict = judge_question(m.question, solution_folder(m.question));
         const double measured = verdict_on(verdict, m.name).measured.value();
-        const double heads = m.heads ? m.heads : 1, n = m.n.back(), first = m.n.front();
+        const bool cached = !m.params.empty();
+        const auto count = [&](double n, double kv_heads) {
+            const double heads = m.heads ? m.heads : 1, pairs = cached ? n * (n + 1) / 2 : n * n;
+            if (m.quantity == "multiply_adds") return heads * pairs * (16 + 16);
+            if (m.quantity == "exponentials") return heads * pairs;
+            if (m.mechanism == "dense") return n * n * 8;
+            return n * 8 + 4 + (cached ? kv_heads * n * (16 + 16) * 8 : 0);  // scores, page table, cache
+        };
+        const double kv_first = m.heads ? m.kv_heads.front() : 1, kv_last = m.heads ? m.kv_heads.back() : 1;
         INFO(m.name);
-        if (m.n.size() == 2)
-            CHECK(measured == n * n / (first * first));
-        else if (m.kv_heads.size() == 2)
-            CHECK(measured == 1);
-        else if (m.quantity == "multiply_adds")
-            CHECK(measured == heads * n * n * (16 + 16));
-        else if (m.quantity == "exponentials")
-            CHECK(measured == heads * n * n);
+        if (m.n.size() == 2 || m.kv_heads.size() == 2)
+            CHECK(measured == count(m.n.back(), kv_last) / count(m.n.front(), kv_first));
         else
-            CHECK(measured == n * n * 8);
+            CHECK(measured == count(m.n.back(), kv_last));
     }
 }
 
@@ -277,6 +279,10 @@ TEST_CASE("malformed measurements are refused in one line") {
     CHECK(read_measurements(file_with({})).size() == 1);
     CHECK(read_measurements(file_with({{"tolerance", "0.5"}})).front().tolerance == 0.5);
     CHECK(read_measurements(file_with({{"n", "[8, 16]"}})).front().n == std::vector<int>{8, 16});
+    const std::string params =
+        read_measurements(file_with({{"params", "{ causal = true, prefill = 1 }"}})).front().params;
+    CHECK(Params::parse(params).boolean("causal", false));
+    CHECK(Params::parse(params).integer("prefill", 1, 1) == 1);
     const auto check = [&](const Lines& changes, const std::string& part, bool twice = false) {
         const fs::path file = file_with(changes, twice);
         const std::string message = refusal([&] { read_measurements(file); });
@@ -297,6 +303,8 @@ TEST_CASE("malformed measurements are refused in one line") {
     check({{"heads", "8"}, {"kv_heads", "3"}}, "a divisor of 8");
     check({{"heads", "65"}, {"kv_heads", "1"}}, "heads = ");
     check({{"heads", "8"}, {"kv_heads", "[8, 2]"}, {"n", "[8, 16]"}}, "one pair");
+    for (const char* params : {"3", "\"causal\"", "[1]", "{}", "{ causal = \"yes\" }", "{ a = [1] }"})
+        check({{"params", params}}, "params = ");
     check({{"seed", "1"}}, "the key \"seed\"");
     check({}, "\"a\" twice", true);
 }

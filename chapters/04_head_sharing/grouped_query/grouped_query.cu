@@ -4,17 +4,15 @@
 // together.
 #include "chapters/00_dense_attention/dense_attention_backward.cuh"
 #include "chapters/04_head_sharing/grouped_query/grouped_query.cuh"
-#include "chapters/04_head_sharing/kv_cache_attention.cuh"
 #include "common/cuda/launch.hpp"
 #include "common/cuda/on_device.hpp"
+#include "common/cuda/row_state.cuh"
 #include "common/cuda/vector_access.hpp"
 
 namespace attn::grouped_query {
 namespace {
 
 using kv_cache::KvCache;
-using kv_cache::RowState;
-using kv_cache::split_keys;
 
 constexpr int warps = 4, block_threads = 32 * warps;
 constexpr int rows_per_warp = 4, block_rows = warps * rows_per_warp;
@@ -31,7 +29,7 @@ struct Work {
     Step step;
     TensorView<float, 4> out;          // [B, H, Nq, Dv]
     TensorView<float, 3> log_sum_exp;  // [B, H, Nq]
-    kv_cache::Parts parts;             // where each split has a block; without data where a block takes all
+    Parts parts;                       // where each split has a block; without data where a block takes all
 
     // The splits that anybody looks at: from the first that the first query sees.
     ATTN_HOST_DEVICE int first_split() const {
@@ -151,8 +149,8 @@ __global__ void __launch_bounds__(block_threads, 2) attend(Work work, int value_
                 const bool is_seen = first_key + lane >= visible[r].begin && first_key + lane < visible[r].end;
                 const float score = is_seen ? static_cast<float>(work.options.scale) * dots[r] : -INFINITY;
                 const float maximum = fmaxf(state[r].maximum, warp_max(score));
-                const float weight = is_seen ? kv_cache::exp_above(score, maximum) : 0;
-                const float factor = kv_cache::exp_above(state[r].maximum, maximum);
+                const float weight = is_seen ? exp_above(score, maximum) : 0;
+                const float factor = exp_above(state[r].maximum, maximum);
                 state[r] = {maximum, fmaf(state[r].sum, factor, warp_sum(weight))};
                 weights[warp][r][lane] = weight;
 #pragma unroll
@@ -188,7 +186,7 @@ __global__ void __launch_bounds__(block_threads, 2) attend(Work work, int value_
         }
 #pragma unroll
         for (int r = 0; r < rows_per_warp; ++r) {
-            const kv_cache::Factors factors = kv_cache::put_together(total[r], state[r]);
+            const Factors factors = put_together(total[r], state[r]);
 #pragma unroll
             for (int c = 0; c < 2 * ValueStrips; ++c)
                 sums[r][c] = fmaf(sums[r][c], factors.before, split_sums[r][c] * factors.added);
@@ -248,7 +246,7 @@ void attend_on_device(const Inputs<float>& in, const KvCache<const float>& cache
     const Sizes size = in.sizes();
     const int rows = step.count * (size.H / size.G), splits = work.splits();
     const unsigned groups_of_rows = static_cast<unsigned>(size.B * size.G) * blocks_for(rows, block_rows);
-    const bool one_block_each = splits > 1 && groups_of_rows < kv_cache::enough_blocks;
+    const bool one_block_each = splits > 1 && groups_of_rows < enough_blocks;
     const int parts = one_block_each ? step.count * splits : 0;
     DeviceTensor<float, 4> part_sums({size.B, size.H, parts, size.Dv}), part_states({size.B, size.H, parts, 2});
     if (one_block_each) work.parts = {part_sums.view(), part_states.view()};
@@ -266,8 +264,7 @@ void attend_on_device(const Inputs<float>& in, const KvCache<const float>& cache
     }
     const int blind = options.causal ? std::max(0, size.Nq - size.Nk) : 0;
     if (one_block_each)
-        kv_cache::launch_put_splits_together(work.parts, splits, step.first, step.count, blind, out.out,
-                                             out.log_sum_exp);
+        launch_put_splits_together(work.parts, splits, step.first, step.count, blind, out.out, out.log_sum_exp);
 }
 
 }  // namespace ATTN_BUILD

@@ -5,15 +5,12 @@
 #include "chapters/04_head_sharing/latent/latent.hpp"
 
 #include "chapters/04_head_sharing/grouped_query/grouped_query.cuh"
-#include "chapters/04_head_sharing/kv_cache_attention.cuh"
 #include "common/cuda/matrix_product.cuh"
 #include "common/cuda/on_device.hpp"
+#include "common/cuda/row_state.cuh"
 
 namespace attn::latent {
 namespace {
-
-using kv_cache::RowState;
-using kv_cache::split_keys;
 
 constexpr int block_threads = 256, warps = block_threads / 32;
 
@@ -72,7 +69,7 @@ struct Work {
     TensorView<float, 4> out;          // [B, H, count, Rkv]
     int n, Rkv;
     float scale;
-    kv_cache::Parts parts;  // where each split has a block; without data where a block takes all
+    Parts parts;  // where each split has a block; without data where a block takes all
 
     ATTN_HOST_DEVICE int splits() const { return (n + split_keys - 1) / split_keys; }
 };
@@ -152,8 +149,8 @@ __global__ void __launch_bounds__(block_threads) attend_to_latents(Work work, in
                 const bool is_seen = first_key + own_key < visible[r];
                 const float score = is_seen ? work.scale * dot : -INFINITY;
                 const float maximum = fmaxf(state[r].maximum, warp_max(score));
-                const float weight = is_seen ? kv_cache::exp_above(score, maximum) : 0;
-                const float factor = kv_cache::exp_above(state[r].maximum, maximum);
+                const float weight = is_seen ? exp_above(score, maximum) : 0;
+                const float factor = exp_above(state[r].maximum, maximum);
                 state[r] = {maximum, fmaf(state[r].sum, factor, warp_sum(half == 0 ? weight : 0))};
                 if (half == 0) weights[(warp * rows_per_warp + r) * tile_keys + own_key] = weight;
 #pragma unroll
@@ -185,7 +182,7 @@ __global__ void __launch_bounds__(block_threads) attend_to_latents(Work work, in
         }
 #pragma unroll
         for (int r = 0; r < rows_per_warp; ++r) {
-            const kv_cache::Factors factors = kv_cache::put_together(total[r], state[r]);
+            const Factors factors = put_together(total[r], state[r]);
 #pragma unroll
             for (int c = 0; c < ValueColumns; ++c)
                 sums[r][c] = fmaf(sums[r][c], factors.before, split_sums[r][c] * factors.added);
@@ -222,7 +219,7 @@ void launch_attend(const Work& work, int first_value, unsigned blocks) {
 void attend(Work work) {
     const int B = work.q.extent(0), H = work.q.extent(1), count = work.q.extent(2), splits = work.splits();
     const unsigned tiles = static_cast<unsigned>(B) * blocks_for(std::int64_t{H} * count, block_rows);
-    const bool one_block_each = splits > 1 && tiles < kv_cache::enough_blocks;
+    const bool one_block_each = splits > 1 && tiles < enough_blocks;
     const int parts = one_block_each ? count * splits : 0;
     DeviceTensor<float, 4> part_sums({B, H, parts, work.Rkv}), part_states({B, H, parts, 2});
     if (one_block_each) work.parts = {part_sums.view(), part_states.view()};
@@ -236,7 +233,7 @@ void attend(Work work) {
         else
             launch_attend<16>(work, first, blocks);
     }
-    if (one_block_each) kv_cache::launch_put_splits_together(work.parts, splits, 0, count, 0, work.out, {});
+    if (one_block_each) launch_put_splits_together(work.parts, splits, 0, count, 0, work.out, {});
 }
 
 // ---- the layer ------------------------------------------------------------------------------------------------------

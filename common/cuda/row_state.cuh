@@ -1,4 +1,4 @@
-// What the kernels that attend to a KV cache share: the softmax of one row, in pieces that can be put together.
+// The softmax of one row, in pieces that can be put together: what tiled attention and attention to a KV cache rest on.
 //
 // Keys are taken in splits of a fixed number, counted from position 0, and the splits of a row put together in their
 // order. So a row has one order of sums, however many rows are computed at once, whether the cache is in one piece or
@@ -9,7 +9,7 @@
 #include "common/cuda/warp.hpp"
 #include "common/tensor/tensor_view.hpp"
 
-namespace attn::kv_cache {
+namespace attn {
 inline namespace ATTN_BUILD {
 
 constexpr int split_keys = 256;
@@ -78,4 +78,4 @@ inline void launch_put_splits_together(const Parts& parts, int splits, int first
 constexpr unsigned enough_blocks = 128;
 
 }  // namespace ATTN_BUILD
-}  // namespace attn::kv_cache
+}  // namespace attn
