@@ -139,8 +139,8 @@ __global__ void __launch_bounds__(block_threads, 3)
 void launch_stage4(const Inputs<float>& in, const Options& options, const Outputs<float>& out) {
     const Sizes size = in.sizes();
     const int splits = static_cast<int>(blocks_for(size.Nk, split_keys));
-    constexpr int few_queries = 16;
-    if (size.Nq > few_queries || blocks_of_tiles(size) >= enough_blocks) {
+    constexpr int few_queries = 16, longest_row = 256;
+    if (size.Nq > few_queries || size.D > longest_row || blocks_of_tiles(size) >= enough_blocks) {
         launch_tiles(in, options, out);
     } else {
         DeviceTensor<float, 4> sums({size.B, size.H, size.Nq * splits, size.Dv}, "sums of the splits"),

@@ -26,12 +26,14 @@ __device__ float row_sum(float value) {
 // A block: 64 queries of one head, and 64 · ValueTiles columns of the values.
 template <int ValueTiles, bool Aligned>
 __global__ void __launch_bounds__(tile_threads, 1)
-    attend_tiles(Inputs<float> in, Options options, TensorView<float, 4> out, TensorView<float, 3> log_sum_exp) {
+    attend_tiles(Inputs<float> in, Options options, TensorView<float, 4> out, TensorView<float, 3> log_sum_exp,
+                 bool keeps_queries) {
     const Sizes size = in.sizes();
     extern __shared__ __align__(16) unsigned char memory[];
     Strip* keys_values = reinterpret_cast<Strip*>(memory);  // a strip of keys, then of each tile of values
     Strip* weights = keys_values + ValueTiles;              // [2]: 64 keys, transposed
-    Strip* queries = weights + 2;                           // all columns, transposed
+    // All columns of the queries, transposed; or, of rows too long to be kept, the strip at hand.
+    Strip* queries = weights + 2;
     const int chunks = (size.Dv + ValueTiles * tile - 1) / (ValueTiles * tile);
     const int tiles_of_queries = (size.Nq + tile - 1) / tile;
     const int first_value = static_cast<int>(blockIdx.x) % chunks * ValueTiles * tile;
@@ -45,11 +47,11 @@ __global__ void __launch_bounds__(tile_threads, 1)
     const int row = own_row(), column = own_column();
 
     auto all_columns = [&](int) { return size.D; };
-    for (int first = 0; first < size.D; first += strip)
-        load_transposed<Aligned>(
-            queries[first / strip], first,
-            [&](int r) { return first_query + r < size.Nq ? q + std::int64_t{first_query + r} * size.D : nullptr; },
-            all_columns);
+    auto query_at = [&](int r) {
+        return first_query + r < size.Nq ? q + std::int64_t{first_query + r} * size.D : nullptr;
+    };
+    for (int first = 0; keeps_queries && first < size.D; first += strip)
+        load_transposed<Aligned>(queries[first / strip], first, query_at, all_columns);
 
     int visible[per_thread];
 #pragma unroll
@@ -71,6 +73,7 @@ __global__ void __launch_bounds__(tile_threads, 1)
             Sums scores;
             for (int first = 0; first < size.D; first += strip) {
                 __syncthreads();  // nobody reads the strip before this one any more
+                if (!keeps_queries) load_transposed<Aligned>(queries[0], first, query_at, all_columns);
                 load_transposed<Aligned>(
                     keys_values[0], first,
                     [&](int r) { return first_key + r < end ? k + std::int64_t{first_key + r} * size.D : nullptr; },
@@ -79,7 +82,9 @@ __global__ void __launch_bounds__(tile_threads, 1)
 #pragma unroll 8
                 for (int depth = 0; depth < strip; ++depth)
                     add_outer_product(
-                        scores, *reinterpret_cast<const float4*>(&queries[first / strip][depth][swizzled(depth, row)]),
+                        scores,
+                        *reinterpret_cast<const float4*>(
+                            &queries[keeps_queries ? first / strip : 0][depth][swizzled(depth, row)]),
                         *reinterpret_cast<const float4*>(&keys_values[0][depth][swizzled(depth, column)]));
             }
 
@@ -192,10 +197,13 @@ __global__ void __launch_bounds__(tile_threads, 1)
 template <int ValueTiles>
 void launch_with(const Inputs<float>& in, const Options& options, const Outputs<float>& out) {
     const Sizes size = in.sizes();
-    const std::size_t strips = ValueTiles + 2 + blocks_for(size.D, strip);
+    constexpr unsigned most_strips = 8;  // of queries: 64 KiB
+    const unsigned query_strips = blocks_for(size.D, strip);
+    const bool keeps_queries = query_strips <= most_strips;
+    const std::size_t strips = ValueTiles + 2 + (keeps_queries ? query_strips : 1);
     const auto blocks = static_cast<unsigned>(blocks_of_tiles(size)) * blocks_for(size.Dv, ValueTiles * tile);
     launch(size.D % 4 == 0 && size.Dv % 4 == 0 ? attend_tiles<ValueTiles, true> : attend_tiles<ValueTiles, false>,
-           {blocks, tile_threads, strips * sizeof(Strip)}, in, options, out.out, out.log_sum_exp);
+           {blocks, tile_threads, strips * sizeof(Strip)}, in, options, out.out, out.log_sum_exp, keeps_queries);
 }
 
 }  // namespace

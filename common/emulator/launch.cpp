@@ -267,9 +267,18 @@ cudaError_t set_error(cudaError_t error) {
 
 cudaError_t set_function_attribute(const void* function, cudaFuncAttribute attribute, int value) {
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
-    if (value < 0 || static_cast<std::size_t>(value) > chosen_gpu().shared_bytes_per_block)
-        return set_error(cudaErrorInvalidValue);
+    const HostPlace place = host_place(__builtin_return_address(0));
     std::lock_guard lock(device_mutex);
+    const Gpu& gpu = chosen_gpu();
+    if (value < 0 || static_cast<std::size_t>(value) > gpu.shared_bytes_per_block) {
+        add_finding(
+            finding_at(source_line(place), FindingKind::launch_limit,
+                       fmt::format("cudaFuncSetAttribute() asks for {} bytes of dynamic shared memory; a block of "
+                                   "{} has {} at most. Smaller tiles?",
+                                   value, gpu.name, gpu.shared_bytes_per_block),
+                       function_name(function)));
+        return set_error(cudaErrorInvalidValue);
+    }
     dynamic_shared_limit[function] = static_cast<std::size_t>(value);
     return cudaSuccess;
 }

@@ -168,7 +168,7 @@ int table_verb() {
         "\n{}\n"
         "work, memory: growth of the multiply-adds, and of the bytes held beside inputs\n"
         "and outputs, counted while the naive version runs on the CPU, fitted over\n"
-        "n = 128 … 2048 (one head, D = 16). costs: whether the cost formulas equal the\n"
+        "n = 128 … 2048 (heads of 16 numbers). costs: whether the cost formulas equal the\n"
         "counts. kernel error: relative, of the CUDA kernel run by the emulator at\n"
         "n = {}, against double.\n",
         book["notation"].value_or(std::string()), kernel_size);

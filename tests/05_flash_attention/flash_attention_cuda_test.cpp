@@ -218,3 +218,18 @@ TEST_CASE("flash, on the device: large logits, one huge key and equal scores") {
             CHECK(relative_error(view(problem.out), view(exact.out)) <= 2e-4);  // scores of 1e4 keep 3 decimals
         }
 }
+
+TEST_CASE("flash, on the device: rows longer than what shared memory holds of them") {
+    // Stage 3 then loads the queries strip by strip, as the keys; stage 4 leaves everything to it.
+    for (const CudaVersion& version : stages()) {
+        if (version.name < std::string("stage3")) continue;
+        Problem<float> problem({1, 2, 1, 70, 70, 1100, 20}, 31);
+        Problem<double> exact(problem);
+        problem.run(version, {true, 1 / std::sqrt(1100.)}, true);
+        dense::naive<double>(exact.inputs(true), {true, 1 / std::sqrt(1100.)}, exact.outputs(true));
+        INFO(version.name);
+        CHECK(relative_error(view(problem.out), view(exact.out)) <= 2e-6);
+        CHECK(relative_error(view(problem.d_q), view(exact.d_q)) <= 1e-5);
+        CHECK(relative_error(view(problem.d_k), view(exact.d_k)) <= 1e-5);
+    }
+}
