@@ -80,7 +80,7 @@ ATTN_HOST_DEVICE constexpr int row_stride(int columns) { return ((columns + 3) /
 // A block: block_rows rows, row = (query · H + head), which share the cache. Of the tile in shared memory the scores
 // use all columns and the weighted means the first Rkv: the values are a part of the keys.
 template <int ValueColumns, bool Aligned>
-__global__ void __launch_bounds__(block_threads) attend_to_latents(Work work, int first_value) {
+__global__ void __launch_bounds__(block_threads, 1) attend_to_latents(Work work, int first_value) {
     extern __shared__ __align__(16) float memory[];
     const int columns = work.cache.extent(2), fours = (columns + 3) / 4, stride = row_stride(columns);
     float* keys = memory;                            // [tile_keys, stride]
