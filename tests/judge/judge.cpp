@@ -437,7 +437,11 @@ Report Test::judge_trial(const std::string& exercise, const std::vector<Mistake>
     fs::remove_all(out, ignored);
 
     report.right = outcome == Outcome::passed;
-    if (report.right) report.counts = counts_in(noticed);
+    if (report.right) {
+        report.counts = counts_in(noticed);
+        report.peak_bytes = count_at(noticed, "peak_bytes");
+        if (report.counts) report.peak_device_bytes = count_at(noticed["counts"], "peak_device_bytes");
+    }
     return report;
 }
 

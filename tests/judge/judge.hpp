@@ -68,6 +68,8 @@ struct Exercise {
 struct Report {
     bool right = false;
     std::optional<emulator::Counts> counts;  // none on a GPU, which does not tell, and for exercises without kernels
+    std::uint64_t peak_bytes = 0;            // the most that the worker's operator new had handed out at one time
+    std::uint64_t peak_device_bytes = 0;     // the same of device memory; 0 where `counts` is none
 };
 
 // One test of an exercise: any number of cases, then conclude().
