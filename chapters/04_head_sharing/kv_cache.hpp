@@ -6,6 +6,7 @@
 //   ring        where only the last positions are looked at (a window): new ones overwrite the oldest
 #pragma once
 
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -75,6 +76,13 @@ void append(const KvCache<T>& cache, TensorView<const T, 4> k, TensorView<const 
                 for (int d = 0; d < k.extent(3); ++d) cache.key(b, g, j)[d] = k(b, g, j, d);
                 for (int d = 0; d < v.extent(3); ++d) cache.value(b, g, j)[d] = v(b, g, j, d);
             }
+}
+
+// The page table [B, 1] of keys and values that stand in one piece: sequence b has page b.
+inline std::vector<int> own_pages(int B) {
+    std::vector<int> table(static_cast<std::size_t>(B));
+    std::iota(table.begin(), table.end(), 0);
+    return table;
 }
 
 // The page table of B sequences of `pages` pages each. In a pool that is in use, a sequence's pages are anywhere: here

@@ -21,8 +21,6 @@ constexpr int keys_per_lane = tile_keys / half_warp;
 constexpr int weight_stride = tile_keys + 4;  // the rows of a warp in different banks
 constexpr int columns_per_lane = 8, value_columns = half_warp * columns_per_lane;  // of one block
 
-ATTN_HOST_DEVICE constexpr int row_stride(int columns) { return ((columns + 3) / 4 | 1) * 4; }
-
 // The rows of a group: query row / (H/G), head row % (H/G) of the group. A block: block_rows of them, a half warp each,
 // against one split.
 template <bool Aligned>

@@ -16,9 +16,6 @@ constexpr int rows_per_warp = 8, block_queries = warps * rows_per_warp;
 constexpr int tile_keys = 32;       // a lane for each
 constexpr int value_columns = 128;  // of one block: four of each lane
 
-// The rows of keys and queries begin in different banks: an odd number of 16 bytes apart.
-ATTN_HOST_DEVICE constexpr int row_stride(int D) { return ((D + 3) / 4 | 1) * 4; }
-
 template <bool Aligned>
 __global__ void __launch_bounds__(block_threads, 1)
     attend_by_warp(Inputs<float> in, Options options, TensorView<float, 4> out, TensorView<float, 3> log_sum_exp) {

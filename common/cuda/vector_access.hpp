@@ -2,9 +2,14 @@
 #pragma once
 
 #include "common/cuda/build.hpp"
+#include "common/tensor/tensor_view.hpp"
 
 namespace attn {
 inline namespace ATTN_BUILD {
+
+// How far apart rows of `columns` floats stand in shared memory: an odd number of 16 bytes, so that they are aligned
+// and begin in different banks.
+ATTN_HOST_DEVICE constexpr int row_stride(int columns) { return ((columns + 3) / 4 | 1) * 4; }
 
 // Elements column … column + 3 of a row of `columns`, 0 beyond its end. `Aligned`: the row starts at a multiple of 16
 // bytes and `columns` is a multiple of 4, so that it is one load.

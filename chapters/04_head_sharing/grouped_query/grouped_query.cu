@@ -279,13 +279,11 @@ DeviceTensor<int, 2> upload_table(const std::vector<int>& table, int B, int page
 void launch_splits(const Inputs<float>& in, const Options& options, const Outputs<float>& out) {
     const Sizes size = in.sizes();
     const auto [pages, page] = paging(size, options);
-    std::vector<int> table = kv_cache::page_table(size.B, pages);
     if (options.prefill == 0) {
-        // k and v are a cache: a page for each sequence.
-        for (int b = 0; b < size.B; ++b) table[static_cast<std::size_t>(b)] = b;
-        const DeviceTensor<int, 2> own_pages = upload_table(table, size.B, 1);
+        const DeviceTensor<int, 2> own_pages = upload_table(kv_cache::own_pages(size.B), size.B, 1);  // k, v: a cache
         attend_on_device(in, {in.k, in.v, own_pages.view()}, options, {0, size.Nq, size.Nk}, out);
     } else {
+        const std::vector<int> table = kv_cache::page_table(size.B, pages);
         kv_cache::check_table({table.data(), {{size.B, pages}}}, size.B * pages);
         const DeviceTensor<int, 2> device_table = upload_table(table, size.B, pages);
         DeviceTensor<float, 4> k({size.B * pages, size.G, page, size.D}, "cache of keys"),

@@ -62,10 +62,8 @@ void naive_forward(const Inputs<T>& in, const Options& options, const Outputs<T>
     dense::check_shapes(in);
     const Sizes size = in.sizes();
     if (options.prefill == 0) {
-        // k and v are a cache: a page for each sequence.
-        std::vector<int> own_page(static_cast<std::size_t>(size.B));
-        for (int b = 0; b < size.B; ++b) own_page[static_cast<std::size_t>(b)] = b;
-        attend<T>(in, {in.k, in.v, {own_page.data(), {{size.B, 1}}}}, {0, size.Nq, size.Nk}, options, out);
+        const std::vector<int> own_pages = kv_cache::own_pages(size.B);  // k and v are a cache
+        attend<T>(in, {in.k, in.v, {own_pages.data(), {{size.B, 1}}}}, {0, size.Nq, size.Nk}, options, out);
         return;
     }
     const auto [pages, page] = paging(size, options);

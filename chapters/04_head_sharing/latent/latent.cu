@@ -8,6 +8,7 @@
 #include "common/cuda/matrix_product.cuh"
 #include "common/cuda/on_device.hpp"
 #include "common/cuda/row_state.cuh"
+#include "common/cuda/vector_access.hpp"
 
 namespace attn::latent {
 namespace {
@@ -73,9 +74,6 @@ struct Work {
 
     ATTN_HOST_DEVICE int splits() const { return (n + split_keys - 1) / split_keys; }
 };
-
-// The rows of a tile begin in different banks: an odd number of 16 bytes apart.
-ATTN_HOST_DEVICE constexpr int row_stride(int columns) { return ((columns + 3) / 4 | 1) * 4; }
 
 // A block: block_rows rows, row = (query · H + head), which share the cache. Of the tile in shared memory the scores
 // use all columns and the weighted means the first Rkv: the values are a part of the keys.
@@ -349,9 +347,8 @@ class Layer {
         // [19.4.4-8] to [19.4.4-10]: multi-head attention
         DeviceTensor<float, 4> means({size.B, size.H, step.count, size.Dv});
         DeviceTensor<float, 3> log_sum_exp({size.B, size.H, step.count});
-        std::vector<int> own_page(static_cast<std::size_t>(size.B));
-        for (int b = 0; b < size.B; ++b) own_page[static_cast<std::size_t>(b)] = b;
-        const DeviceTensor<int, 2> table(TensorView<const int, 2>(own_page.data(), {{size.B, 1}}), "page table");
+        const std::vector<int> own_pages = kv_cache::own_pages(size.B);
+        const DeviceTensor<int, 2> table(TensorView<const int, 2>(own_pages.data(), {{size.B, 1}}), "page table");
         const grouped_query::Inputs<float> heads_in{q, k.view(), v.view(), {}};
         grouped_query::attend_on_device(heads_in, {k.view(), v.view(), table.view()}, {true, options.scale},
                                         {0, step.count, n}, {means.view(), log_sum_exp.view(), {}, {}, {}});
