@@ -5,6 +5,7 @@
 
 #include "chapters/00_dense_attention/dense_attention_naive.hpp"
 #include "common/mechanism/run_case.hpp"
+#include "common/mechanism/trace.hpp"
 
 namespace attn::dense {
 namespace {
@@ -44,25 +45,8 @@ struct Description {
 };
 
 Case sized_case(int n) {
-    Case sized;
-    sized.mechanism = "dense";
-    sized.folder = fmt::format("dense, n = {}", n);
-    for (auto [name, seed] : {std::pair{"q", 1}, {"k", 2}, {"v", 3}})
-        sized.inputs[name] = random_array({1, 1, n, 16}, static_cast<std::uint64_t>(seed));
-    return sized;
-}
-
-void print_matrix(const char* title, TensorView<const double, 2> matrix) {
-    fmt::print("{}\n", title);
-    for (int i = 0; i < matrix.extent(0); ++i) {
-        for (int j = 0; j < matrix.extent(1); ++j)
-            if (std::isinf(matrix(i, j)))
-                fmt::print("{:>8}", "·");  // a key that the query does not see
-            else
-                fmt::print("{:8.3f}", matrix(i, j));
-        fmt::print("\n");
-    }
-    fmt::print("\n");
+    const std::vector<std::int64_t> shape{1, 1, n, 16};
+    return random_case("dense", n, {{"q", shape}, {"k", shape}, {"v", shape}});
 }
 
 // Small enough for paper and pencil: q is 2 on its diagonal, k the unit matrix, so that query i scores key i with 2,
@@ -81,13 +65,12 @@ void trace() {
     fmt::print(
         "Dense attention, 4 queries and 4 keys, causal, scale 1/2 (book 19.3)\n"
         "chapters/00_dense_attention/dense_attention_naive.hpp at the tags in brackets\n\n");
-    print_matrix("q", inputs.q.slice(0, 0));
-    print_matrix("k", inputs.k.slice(0, 0));
-    print_matrix("v", inputs.v.slice(0, 0));
-    naive_forward(inputs, Options{true, 0.5}, outputs, print_matrix);
-    fmt::print("log_sum_exp of each row\n");
-    for (int i = 0; i < n; ++i) fmt::print("{:8.3f}", log_sum_exp(0, 0, i));
-    fmt::print("\n");
+    const TracePrinter print;
+    print("q", inputs.q.slice(0, 0));
+    print("k", inputs.k.slice(0, 0));
+    print("v", inputs.v.slice(0, 0));
+    naive_forward(inputs, Options{true, 0.5}, outputs, print);
+    print("log_sum_exp of each row", view(std::as_const(log_sum_exp)).slice(0, 0));
 }
 
 [[maybe_unused]] const bool added = [] {

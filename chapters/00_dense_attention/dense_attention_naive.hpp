@@ -7,15 +7,11 @@
 #include <limits>
 
 #include "chapters/00_dense_attention/dense_attention.hpp"
+#include "common/mechanism/watch.hpp"
 #include "common/tensor/half.hpp"
 #include "common/tensor/tensor.hpp"
 
 namespace attn::dense {
-
-// Looks on while the naive version works: called with each step's tag and matrix. `attn trace` prints them.
-struct NobodyWatches {
-    void operator()(const char*, const auto&) const {}
-};
 
 template <class T, class Watch = NobodyWatches>
 void naive_forward(const Inputs<T>& in, const Options& options, const Outputs<T>& out, Watch watch = {}) {

@@ -5,6 +5,7 @@
 
 #include "chapters/05_flash_attention/flash_attention_naive.hpp"
 #include "common/mechanism/run_case.hpp"
+#include "common/mechanism/trace.hpp"
 
 namespace attn::flash_attention {
 namespace {
@@ -44,35 +45,9 @@ struct Description {
 };
 
 Case sized_case(int n) {
-    Case sized;
-    sized.mechanism = "flash_attention";
-    sized.folder = fmt::format("flash_attention, n = {}", n);
-    for (auto [name, seed] : {std::pair{"q", 1}, {"k", 2}, {"v", 3}})
-        sized.inputs[name] = random_array({1, 1, n, 16}, static_cast<std::uint64_t>(seed));
-    return sized;
+    const std::vector<std::int64_t> shape{1, 1, n, 16};
+    return random_case("flash_attention", n, {{"q", shape}, {"k", shape}, {"v", shape}});
 }
-
-void print_row(TensorView<const double, 1> row) {
-    for (int j = 0; j < row.extent(0); ++j)
-        if (std::isinf(row(j)))
-            fmt::print("{:>8}", "·");  // a key that the query does not see, or a maximum of nothing
-        else
-            fmt::print("{:8.3f}", row(j));
-    fmt::print("\n");
-}
-
-struct Printer {
-    void operator()(const char* title, TensorView<const double, 1> row) const {
-        fmt::print("{}\n", title);
-        print_row(row);
-        fmt::print("\n");
-    }
-    void operator()(const char* title, TensorView<const double, 2> matrix) const {
-        fmt::print("{}\n", title);
-        for (int i = 0; i < matrix.extent(0); ++i) print_row(matrix.slice(i));
-        fmt::print("\n");
-    }
-};
 
 // Small enough for paper and pencil: q is (1, 0) and (0, 1), so that query 0 scores each key by its first number and
 // query 1 by its second. For query 0 the largest score comes with the second tile, for query 1 with the first. The
@@ -90,7 +65,7 @@ void trace() {
     fmt::print(
         "FlashAttention, 2 queries and 4 keys in two tiles of 2, scale 1 (book 19.4, family 5)\n"
         "chapters/05_flash_attention/flash_attention_naive_forward.hpp at the tags in brackets\n\n");
-    const Printer print;
+    const TracePrinter print;
     print("q", inputs.q.slice(0, 0));
     print("k", inputs.k.slice(0, 0));
     print("v", inputs.v.slice(0, 0));

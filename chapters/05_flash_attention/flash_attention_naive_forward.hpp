@@ -7,14 +7,10 @@
 #include <limits>
 
 #include "chapters/05_flash_attention/flash_attention.hpp"
+#include "common/mechanism/watch.hpp"
 #include "common/tensor/tensor.hpp"
 
 namespace attn::flash_attention {
-
-// Looks on while the naive version works: called with each step's tag and tensor. `attn trace` prints them.
-struct NobodyWatches {
-    void operator()(const char*, const auto&) const {}
-};
 
 // Some positions: first … first + count - 1.
 struct Range {

@@ -227,4 +227,15 @@ inline Array random_array(std::vector<std::int64_t> shape, std::uint64_t seed) {
     return array;
 }
 
+// A case of size n with these tensors, each from a seed of its own: 1, 2, … in their order.
+inline Case random_case(const std::string& mechanism, int n,
+                        const std::vector<std::pair<std::string, std::vector<std::int64_t>>>& tensors) {
+    Case result;
+    result.mechanism = mechanism;
+    result.folder = fmt::format("{}, n = {}", mechanism, n);
+    std::uint64_t seed = 0;
+    for (const auto& [name, shape] : tensors) result.inputs[name] = random_array(shape, ++seed);
+    return result;
+}
+
 }  // namespace attn

@@ -78,13 +78,7 @@ struct MultiQuery : Description {
 
 // Four query heads that share one key/value head.
 Case sized_case(const char* mechanism, int n) {
-    Case sized;
-    sized.mechanism = mechanism;
-    sized.folder = fmt::format("{}, n = {}", mechanism, n);
-    sized.inputs["q"] = random_array({1, 4, n, 16}, 1);
-    sized.inputs["k"] = random_array({1, 1, n, 16}, 2);
-    sized.inputs["v"] = random_array({1, 1, n, 16}, 3);
-    return sized;
+    return random_case(mechanism, n, {{"q", {1, 4, n, 16}}, {"k", {1, 1, n, 16}}, {"v", {1, 1, n, 16}}});
 }
 
 // Two query heads share one key/value head; the third token finds the keys and values of the first two in the cache.

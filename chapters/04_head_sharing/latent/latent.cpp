@@ -5,6 +5,7 @@
 
 #include "chapters/04_head_sharing/latent/latent_naive.hpp"
 #include "common/mechanism/run_case.hpp"
+#include "common/mechanism/trace.hpp"
 
 namespace attn::latent {
 namespace {
@@ -61,38 +62,17 @@ struct Description {
 
 // One head of dimension 16, to which RoPE adds 8. All else is small, so that attention is what is measured.
 Case sized_case(int n) {
-    Case sized;
-    sized.mechanism = "latent";
-    sized.folder = fmt::format("latent, n = {}", n);
-    sized.params = Params::parse(R"({"heads": 1, "nope_dim": 16, "rope_dim": 8, "value_dim": 16})", "sized case");
     constexpr int Dm = 2, Rkv = 4;
-    sized.inputs["hidden"] = random_array({1, n, Dm}, 1);
-    sized.inputs["w_q"] = random_array({16 + 8, Dm}, 2);
-    sized.inputs["w_dkv"] = random_array({Rkv + 8, Dm}, 3);
-    sized.inputs["norm_kv"] = random_array({Rkv}, 4);
-    sized.inputs["w_ukv"] = random_array({16 + 16, Rkv}, 5);
-    sized.inputs["w_o"] = random_array({Dm, 16}, 6);
+    Case sized = random_case("latent", n,
+                             {{"hidden", {1, n, Dm}},
+                              {"w_q", {16 + 8, Dm}},
+                              {"w_dkv", {Rkv + 8, Dm}},
+                              {"norm_kv", {Rkv}},
+                              {"w_ukv", {16 + 16, Rkv}},
+                              {"w_o", {Dm, 16}}});
+    sized.params = Params::parse(R"({"heads": 1, "nope_dim": 16, "rope_dim": 8, "value_dim": 16})", "sized case");
     return sized;
 }
-
-void print_row(TensorView<const double, 1> row) {
-    for (int j = 0; j < row.extent(0); ++j)
-        fmt::print("{:8.3f}", std::abs(row(j)) < 0.0005 ? 0.0 : row(j));  // no -0.000
-    fmt::print("\n");
-}
-
-struct Printer {
-    void operator()(const char* title, TensorView<const double, 1> row) const {
-        fmt::print("{}\n", title);
-        print_row(row);
-        fmt::print("\n");
-    }
-    void operator()(const char* title, TensorView<const double, 2> matrix) const {
-        fmt::print("{}\n", title);
-        for (int i = 0; i < matrix.extent(0); ++i) print_row(matrix.slice(i));
-        fmt::print("\n");
-    }
-};
 
 // Small enough for paper and pencil. A token is (a, b, 1) with a and b 1 or -1: the latent is (a, b), and its norm does
 // nothing. Every rotated query and key is (1, 0) turned by its position: their product is cos(i - j), 0.540 for
@@ -123,7 +103,7 @@ void trace() {
         "Multi-head latent attention: 3 positions, 2 heads, a latent of 2 numbers, a rotated key of 2, scale 1\n"
         "(book 19.4, family 4). Two positions at once, then one with the cache; expanded, then absorbed.\n"
         "chapters/04_head_sharing/latent/latent_naive.hpp at the tags in brackets\n\n");
-    const Printer print;
+    const TracePrinter print;
     print("hidden, a row for each position", inputs.hidden.slice(0));
     print("W_Q, rows of each head: [nope; rope]", inputs.w_q);
     print("W_DKV, rows: [latent; rope]", inputs.w_dkv);

@@ -6,15 +6,11 @@
 #include <limits>
 
 #include "chapters/04_head_sharing/latent/latent.hpp"
+#include "common/mechanism/watch.hpp"
 #include "common/tensor/half.hpp"
 #include "common/tensor/tensor.hpp"
 
 namespace attn::latent {
-
-// Looks on while the naive version works: called with each step's tag and tensor. `attn trace` prints them.
-struct NobodyWatches {
-    void operator()(const char*, const auto&) const {}
-};
 
 // ---- what both forms are made of ------------------------------------------------------------------------------------
 
