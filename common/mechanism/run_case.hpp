@@ -2,7 +2,8 @@
 //
 // A mechanism describes itself by a struct of static members (see dense_attention.cpp): the class templates Inputs<T>
 // and Outputs<T> with `visit`, Options, params() with the names that case.json may hold, options(params, inputs),
-// check(inputs, options), naive(inputs, options, outputs), and CudaFunction.
+// check(inputs, options), naive(inputs, options, outputs), and CudaFunction; and check_cuda(case), which throws BadCase
+// for what only the naive version does, where there is such a thing.
 #pragma once
 
 #include <fmt/format.h>
@@ -118,14 +119,25 @@ struct Problem {
     }
 };
 
+// The shapes of the outputs, without data: of those that belong to the inputs, and to the options where they matter.
+template <class M, class T>
+typename M::template Outputs<T> shaped_outputs(const typename M::template Inputs<T>& inputs,
+                                               const typename M::Options& options) {
+    using Outputs = typename M::template Outputs<T>;
+    if constexpr (requires { Outputs::shaped(inputs, options); })
+        return Outputs::shaped(inputs, options);
+    else
+        return Outputs::shaped(inputs);
+}
+
 // Outputs in memory of their own, every element NaN.
 template <class M, class T>
 struct Results {
     typename M::template Outputs<T> outputs;
     Storage storage;
 
-    explicit Results(const typename M::template Inputs<T>& inputs) {
-        outputs = M::template Outputs<T>::shaped(inputs);
+    explicit Results(const Problem<M, T>& problem) {
+        outputs = shaped_outputs<M, T>(problem.inputs, problem.options);
         outputs.visit([&]<class U, int N>(const char*, TensorView<U, N>& view, auto...) {
             if (view.count() == 0) return;
             U poison{};
@@ -153,7 +165,7 @@ struct Results {
 template <class M, class T>
 NamedArrays run_naive_as(const Case& input_case) {
     Problem<M, T> problem(input_case);
-    Results<M, T> results(problem.inputs);
+    Results<M, T> results(problem);
     M::naive(problem.inputs, problem.options, results.outputs);
     return results.arrays();
 }
@@ -168,7 +180,7 @@ Mechanism described_by() {
     mechanism.naive_precisions = {Precision::float64, Precision::float32, Precision::float16, Precision::bfloat16};
     mechanism.check = [](const Case& input_case) {
         Problem<M, double> problem(input_case);
-        auto shaped = M::template Outputs<double>::shaped(problem.inputs);
+        auto shaped = shaped_outputs<M, double>(problem.inputs, problem.options);
         for (const auto& [name, array] : input_case.expected) {
             std::string file = (input_case.folder / "expected" / (name + ".npy")).string();
             std::string names;
@@ -197,14 +209,15 @@ Mechanism described_by() {
         }
     };
     mechanism.run_cuda = [](const Case& input_case, const CudaVersion& version) {
+        if constexpr (requires { M::check_cuda(input_case); }) M::check_cuda(input_case);
         Problem<M, float> problem(input_case);
-        Results<M, float> results(problem.inputs);
+        Results<M, float> results(problem);
         cuda_function<typename M::CudaFunction>(version)(problem.inputs, problem.options, results.outputs);
         return results.arrays();
     };
     mechanism.counted_costs = [](const Case& input_case) {
         Problem<M, Counted> problem(input_case);
-        Results<M, Counted> results(problem.inputs);
+        Results<M, Counted> results(problem);
         attn::counted_costs = {};
         MemoryTracker memory;
         M::naive(problem.inputs, problem.options, results.outputs);

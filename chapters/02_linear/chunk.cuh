@@ -1,0 +1,124 @@
+// A chunk of causal attention without a softmax, on the device: the products that every kernel of this chapter is made
+// of, and that a mechanism with a decaying state is made of as well. A block of 256 threads has a chunk of 32 tokens.
+//
+//     weights = tril(φ(Q) φ(K)ᵀ)              the pairs of the chunk
+//     out     = φ(Q) S + weights V            what came before through the state S, the chunk by its pairs
+//     S       = S + φ(K)ᵀ V
+#pragma once
+
+#include "common/cuda/build.hpp"
+#include "common/cuda/vector_access.hpp"
+#include "common/cuda/warp.hpp"
+
+namespace attn::linear_attention {
+inline namespace ATTN_BUILD {
+
+constexpr int chunk_tokens = 32, block_threads = 256;
+constexpr int row_lanes = block_threads / chunk_tokens;  // threads that share a query while it meets the keys
+constexpr int keys_per_lane = chunk_tokens / row_lanes;  // neighbouring lanes have neighbouring keys
+constexpr int weight_stride = chunk_tokens + 4;          // eight keys, four queries each: 32 banks
+static_assert(chunk_tokens * row_lanes == block_threads && keys_per_lane * row_lanes == chunk_tokens);
+
+__device__ inline float dot_four(float sum, float4 a, float4 b) {
+    return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
+}
+__device__ inline void add_four(float4& sums, float factor, float4 row) {
+    sums.x = fmaf(factor, row.x, sums.x), sums.y = fmaf(factor, row.y, sums.y);
+    sums.z = fmaf(factor, row.z, sums.z), sums.w = fmaf(factor, row.w, sums.w);
+}
+__device__ inline float4 four_at(const float* row) { return *reinterpret_cast<const float4*>(row); }
+
+// Which query of the chunk this thread shares, and which lane of those that share it is.
+__device__ inline int shared_query() { return static_cast<int>(threadIdx.x) / row_lanes; }
+__device__ inline int lane_of_query() { return static_cast<int>(threadIdx.x) % row_lanes; }
+
+// dots[c] += φ(q)·φ(k) of the shared query and key lane + c · row_lanes, over `depth` numbers, a multiple of 4, of rows
+// in shared memory.
+__device__ inline void add_to_pairs(float (&dots)[keys_per_lane], const float* queries, const float* keys, int stride,
+                                    int depth) {
+    const float* query = queries + shared_query() * stride;
+    const float* key = keys + lane_of_query() * stride;
+    for (int m = 0; m < depth; m += 4) {
+        const float4 q = four_at(query + m);
+#pragma unroll
+        for (int c = 0; c < keys_per_lane; ++c)
+            dots[c] = dot_four(dots[c], q, four_at(key + c * row_lanes * stride + m));
+    }
+}
+
+// The pairs with j ≤ i of the chunk into `weights` [key, query], and the sum of this lane's. Turned, so that two
+// queries of a key are one access.
+__device__ inline float store_pairs(const float (&dots)[keys_per_lane], float* weights) {
+    const int i = shared_query();
+    float sum = 0;
+#pragma unroll
+    for (int c = 0; c < keys_per_lane; ++c) {
+        const int j = lane_of_query() + c * row_lanes;
+        const float weight = j <= i ? dots[c] : 0;
+        weights[j * weight_stride + i] = weight;
+        sum += weight;
+    }
+    return sum;
+}
+
+// The part of φ(q)·z that this lane has of its query.
+__device__ inline float part_of_denominator(const float* queries, const float* normalizer, int stride, int depth) {
+    const float* query = queries + shared_query() * stride;
+    float sum = 0;
+    for (int m = 4 * lane_of_query(); m < depth; m += 4 * row_lanes)
+        sum = dot_four(sum, four_at(query + m), four_at(normalizer + m));
+    return sum;
+}
+
+// The sum over the lanes that share a query: every one of them gets it.
+__device__ inline float sum_over_query(float value) {
+    for (int distance = row_lanes / 2; distance > 0; distance /= 2)
+        value += __shfl_xor_sync(all_lanes, value, distance);
+    return value;
+}
+
+// Two neighbouring rows and four neighbouring columns of the output: what one thread sums up.
+struct OutputTile {
+    float4 at[2] = {make_float4(0, 0, 0, 0), make_float4(0, 0, 0, 0)};
+
+    // += the two rows of `left`, `depth` numbers, a multiple of 4, times the rows of `matrix`, which points at the four
+    // columns. [19.4.2-3]
+    __device__ void add_product(const float* left, int left_stride, const float* matrix, int matrix_stride, int depth) {
+        for (int m = 0; m < depth; m += 4) {
+            const float4 first = four_at(left + m), second = four_at(left + left_stride + m);
+            const float of_first[] = {first.x, first.y, first.z, first.w};
+            const float of_second[] = {second.x, second.y, second.z, second.w};
+#pragma unroll
+            for (int next = 0; next < 4; ++next) {
+                const float4 row = four_at(matrix + (m + next) * matrix_stride);
+                add_four(at[0], of_first[next], row), add_four(at[1], of_second[next], row);
+            }
+        }
+    }
+    // += the pairs of rows i and i + 1 of the chunk times the values. A pair that nobody sees is left out, not
+    // multiplied by its weight of 0: 0 · NaN is NaN. [19.4.2-6]
+    __device__ void add_values(int i, const float* weights, const float* values, int value_stride) {
+        for (int j = 0; j <= i; ++j) {
+            const float4 v = four_at(values + j * value_stride);
+            const float2 pair = *reinterpret_cast<const float2*>(weights + j * weight_stride + i);
+            add_four(at[0], pair.x, v), add_four(at[1], pair.y, v);
+        }
+        add_four(at[1], weights[(i + 1) * weight_stride + i + 1], four_at(values + (i + 1) * value_stride));
+    }
+};
+
+// Four features and four columns of the state: what one thread adds up of a chunk. `keys` and `values` point at them in
+// the first token's row. [19.4.2-7]
+struct StateTile {
+    float4 at[4] = {make_float4(0, 0, 0, 0), make_float4(0, 0, 0, 0), make_float4(0, 0, 0, 0), make_float4(0, 0, 0, 0)};
+
+    __device__ void add_tokens(const float* keys, int key_stride, const float* values, int value_stride, int tokens) {
+        for (int j = 0; j < tokens; ++j) {
+            const float4 k = four_at(keys + j * key_stride), v = four_at(values + j * value_stride);
+            add_four(at[0], k.x, v), add_four(at[1], k.y, v), add_four(at[2], k.z, v), add_four(at[3], k.w, v);
+        }
+    }
+};
+
+}  // namespace ATTN_BUILD
+}  // namespace attn::linear_attention
