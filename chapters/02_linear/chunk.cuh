@@ -28,21 +28,26 @@ __device__ inline void add_four(float4& sums, float factor, float4 row) {
 }
 __device__ inline float4 four_at(const float* row) { return *reinterpret_cast<const float4*>(row); }
 
-// Which query of the chunk this thread shares, and which lane of those that share it is.
-__device__ inline int shared_query() { return static_cast<int>(threadIdx.x) / row_lanes; }
-__device__ inline int lane_of_query() { return static_cast<int>(threadIdx.x) % row_lanes; }
+// Which token of the chunk this thread shares with `Lanes` - 1 others, and which of these it is.
+template <int Lanes = row_lanes>
+__device__ int shared_query() {
+    return static_cast<int>(threadIdx.x) / Lanes;
+}
+template <int Lanes = row_lanes>
+__device__ int lane_of_query() {
+    return static_cast<int>(threadIdx.x) % Lanes;
+}
 
-// dots[c] += φ(q)·φ(k) of the shared query and key lane + c · row_lanes, over `depth` numbers, a multiple of 4, of rows
-// in shared memory.
-__device__ inline void add_to_pairs(float (&dots)[keys_per_lane], const float* queries, const float* keys, int stride,
-                                    int depth) {
-    const float* query = queries + shared_query() * stride;
-    const float* key = keys + lane_of_query() * stride;
+// dots[c] += the row of the shared token times row lane + c · Lanes of `others`, over `depth` numbers, a multiple of 4,
+// of rows in shared memory.
+template <int Lanes = row_lanes, int Count>
+__device__ void add_to_pairs(float (&dots)[Count], const float* rows, const float* others, int stride, int depth) {
+    const float* row = rows + shared_query<Lanes>() * stride;
+    const float* other = others + lane_of_query<Lanes>() * stride;
     for (int m = 0; m < depth; m += 4) {
-        const float4 q = four_at(query + m);
+        const float4 left = four_at(row + m);
 #pragma unroll
-        for (int c = 0; c < keys_per_lane; ++c)
-            dots[c] = dot_four(dots[c], q, four_at(key + c * row_lanes * stride + m));
+        for (int c = 0; c < Count; ++c) dots[c] = dot_four(dots[c], left, four_at(other + c * Lanes * stride + m));
     }
 }
 
@@ -61,19 +66,20 @@ __device__ inline float store_pairs(const float (&dots)[keys_per_lane], float* w
     return sum;
 }
 
-// The part of φ(q)·z that this lane has of its query.
-__device__ inline float part_of_denominator(const float* queries, const float* normalizer, int stride, int depth) {
-    const float* query = queries + shared_query() * stride;
+// The part that this lane has of the product of the shared token's row with `other`.
+template <int Lanes = row_lanes>
+__device__ float part_of_product(const float* rows, const float* other, int stride, int depth) {
+    const float* row = rows + shared_query<Lanes>() * stride;
     float sum = 0;
-    for (int m = 4 * lane_of_query(); m < depth; m += 4 * row_lanes)
-        sum = dot_four(sum, four_at(query + m), four_at(normalizer + m));
+    for (int m = 4 * lane_of_query<Lanes>(); m < depth; m += 4 * Lanes)
+        sum = dot_four(sum, four_at(row + m), four_at(other + m));
     return sum;
 }
 
-// The sum over the lanes that share a query: every one of them gets it.
-__device__ inline float sum_over_query(float value) {
-    for (int distance = row_lanes / 2; distance > 0; distance /= 2)
-        value += __shfl_xor_sync(all_lanes, value, distance);
+// The sum over the lanes that share a token: every one of them gets it.
+template <int Lanes = row_lanes>
+__device__ float sum_over_lanes(float value) {
+    for (int distance = Lanes / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(all_lanes, value, distance);
     return value;
 }
 

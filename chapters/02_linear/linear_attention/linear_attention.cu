@@ -106,13 +106,13 @@ __global__ void __launch_bounds__(block_threads, 2)
         __syncthreads();  // the chunk is complete
 
         // [19.4.2-5] the pairs of the chunk; the denominators
-        float denominator = part_of_denominator(queries, memory + at.normalizer(), at.stride(), at.features);
+        float denominator = part_of_product(queries, memory + at.normalizer(), at.stride(), at.features);
         if (options.causal) {
             float dots[keys_per_lane] = {};
             add_to_pairs(dots, queries, keys, at.stride(), at.features);
             denominator += store_pairs(dots, weights);
         }
-        denominator = sum_over_query(denominator) + static_cast<float>(options.epsilon);
+        denominator = sum_over_lanes(denominator) + static_cast<float>(options.epsilon);
         if (lane_of_query() == 0) denominators[shared_query()] = options.normalize ? denominator : 1;
         __syncthreads();  // weights and denominators are complete
 

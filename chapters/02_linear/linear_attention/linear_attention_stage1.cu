@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(block_threads)
             normalizer[m] = first + m < size.D ? states.normalizers(of_head, state, first + m) : 0;
         __syncthreads();  // the strip is complete
         if (options.causal) add_to_pairs(dots, queries, keys, stride, tile);
-        denominator += part_of_denominator(queries, normalizer, stride, tile);
+        denominator += part_of_product(queries, normalizer, stride, tile);
         sums.add_product(queries + row * stride, stride, matrix + column, tile, tile);
     }
     __syncthreads();  // nobody reads the keys any more: the values come into their place
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(block_threads)
         load_rows_shared<Aligned>(keys, stride, chunk_tokens, first_value, tile, size.Dv,
                                   RowsOfHead{head(in.v, of_head), first_token});
     }
-    denominator = sum_over_query(denominator) + static_cast<float>(options.epsilon);
+    denominator = sum_over_lanes(denominator) + static_cast<float>(options.epsilon);
     if (lane_of_query() == 0) denominators[shared_query()] = options.normalize ? denominator : 1;
     __syncthreads();  // weights, values and denominators are complete
     if (options.causal) sums.add_values(row, weights, keys + column, stride);
