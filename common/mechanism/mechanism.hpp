@@ -27,6 +27,8 @@ struct Mechanism {
 
     // Throws BadCase when the case is not one of this mechanism. Computes nothing.
     std::function<void(const Case&)> check;
+    // The same for what only the naive version does; empty where the CUDA versions do everything.
+    std::function<void(const Case&)> check_cuda;
     std::function<NamedArrays(const Case&, Precision)> run_naive;
     std::function<NamedArrays(const Case&, const CudaVersion&)> run_cuda;
 

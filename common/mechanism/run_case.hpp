@@ -208,8 +208,8 @@ Mechanism described_by() {
             default: return run_naive_as<M, bfloat16>(input_case);
         }
     };
+    if constexpr (requires(const Case& input_case) { M::check_cuda(input_case); }) mechanism.check_cuda = M::check_cuda;
     mechanism.run_cuda = [](const Case& input_case, const CudaVersion& version) {
-        if constexpr (requires { M::check_cuda(input_case); }) M::check_cuda(input_case);
         Problem<M, float> problem(input_case);
         Results<M, float> results(problem);
         cuda_function<typename M::CudaFunction>(version)(problem.inputs, problem.options, results.outputs);

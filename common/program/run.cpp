@@ -250,6 +250,7 @@ int run_verb(const RunOptions& options) {
     } else if (mechanism) {
         check_offer(*mechanism, options, precision);
         mechanism->check(input_case);
+        if (options.implementation != "naive" && mechanism->check_cuda) mechanism->check_cuda(input_case);
     } else {
         std::vector<std::string> names;
         for (const Mechanism& known : mechanisms()) names.push_back(known.name);

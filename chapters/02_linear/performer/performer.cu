@@ -71,7 +71,7 @@ struct Work {
 };
 
 template <bool Aligned>
-__global__ void __launch_bounds__(block_threads, 2) attend(Work work) {
+__global__ void __launch_bounds__(block_threads, 1) attend(Work work) {
     extern __shared__ __align__(16) unsigned char bytes[];
     SharedMemory& memory = *reinterpret_cast<SharedMemory*>(bytes);
     const Sizes size = work.in.sizes();
