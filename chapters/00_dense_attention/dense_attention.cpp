@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "chapters/00_dense_attention/dense_attention_naive.hpp"
+#include "common/mechanism/recall.hpp"
 #include "common/mechanism/run_case.hpp"
 #include "common/mechanism/trace.hpp"
 
@@ -49,6 +50,28 @@ Case sized_case(int n) {
     return random_case("dense", n, {{"q", shape}, {"k", shape}, {"v", shape}});
 }
 
+// Queries four times as long as the keys: the softmax then finds one key among hundreds.
+std::vector<RecallEntry> recall_entries() {
+    constexpr int D = 32, W = 32;
+    auto numbers = [](int keys) { return std::int64_t{keys} * (D + recall_value_dim); };
+    return {{"softmax, D = 32", D, {4}, numbers, [](Case&, std::uint64_t) {}},
+            {"window of 32, D = 32",
+             D,
+             {4},
+             [=](int pairs) { return numbers(std::min(pairs, W)); },
+             // A query at the end sees the last keys only.
+             [](Case& question, std::uint64_t) {
+                 for (const char* name : {"k", "v"}) {
+                     const Array& all = question.inputs[name];
+                     const std::int64_t pairs = all.shape[2], dim = all.shape[3],
+                                        kept = std::min<std::int64_t>(pairs, W);
+                     Array last = zeros(DType::float32, {1, 1, kept, dim});
+                     convert(all.data<float>() + (pairs - kept) * dim, last.data<float>(), last.count());
+                     question.inputs[name] = last;
+                 }
+             }}};
+}
+
 // Small enough for paper and pencil: q is 2 on its diagonal, k the unit matrix, so that query i scores key i with 2,
 // the others with 0; scale 1/2 makes that 1. Causal: query i sees keys 0 … i.
 void trace() {
@@ -77,6 +100,7 @@ void trace() {
     Mechanism mechanism = described_by<Description>();
     mechanism.sized_case = sized_case;
     mechanism.trace = trace;
+    mechanism.recall = recall_entries();
     return add_mechanism(std::move(mechanism));
 }();
 

@@ -19,6 +19,18 @@ const char* name(Precision precision);
 
 using NamedArrays = std::map<std::string, Array>;
 
+// One way in which a mechanism takes part in the recall experiment (recall.hpp).
+struct RecallEntry {
+    std::string name;  // of the row, "identity, D = 32"
+    int key_dim;       // D
+    // How long a query is, as a multiple of the key that it asks for: what suits the mechanism, or several of which the
+    // best counts.
+    std::vector<double> gains;
+    std::function<std::int64_t(int pairs)> state_numbers;  // kept of so many pairs, to answer any question
+    // From a case with q, k and v, [1, 1, pairs, dim], to one of the mechanism. The seed is for what else it draws.
+    std::function<void(Case&, std::uint64_t seed)> prepare;
+};
+
 struct Mechanism {
     std::string name;     // as in case.json
     std::string section;  // of the book
@@ -39,6 +51,8 @@ struct Mechanism {
 
     // Prints a hand-checkable example step by step.
     std::function<void()> trace;
+
+    std::vector<RecallEntry> recall;
 };
 
 bool add_mechanism(Mechanism mechanism);

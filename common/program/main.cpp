@@ -48,7 +48,11 @@ int main(int argc, char** argv) {
     bool help = false;
     std::uint64_t schedule_seed = 0;
     app.add_flag("-h,--help", help);
-    app.add_subcommand("table");
+    CLI::App* table = app.add_subcommand("table");
+    bool recall = false;
+    std::filesystem::path plot;
+    CLI::Option* recall_flag = table->add_flag("--recall", recall);
+    table->add_option("--plot", plot)->needs(recall_flag);
     CLI::App* trace = app.add_subcommand("trace");
     trace->add_option("mechanism", mechanism)->required();
     attn::ProfileOptions profiling;
@@ -133,7 +137,7 @@ int main(int argc, char** argv) {
         if (reset->parsed()) return attn::reset_verb(exercise, yes);
         if (grade->parsed()) return attn::grade_verb(grading);
         if (debug->parsed()) return attn::debug_verb(exercise, failing_case);
-        return attn::table_verb();
+        return recall ? attn::recall_verb(plot) : attn::table_verb();
     } catch (const attn::BadCase& error) {
         return bad_usage(error.what());
     } catch (const std::exception& error) {

@@ -23,6 +23,8 @@ struct RunOptions {
 
 int run_verb(const RunOptions& options);
 int table_verb();
+// `plot`: an SVG file to write; empty: none.
+int recall_verb(const std::filesystem::path& plot);
 int trace_verb(const std::string& mechanism);
 
 struct ProfileOptions {

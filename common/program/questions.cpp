@@ -10,7 +10,7 @@
 #include <sstream>
 #include <tuple>
 
-#include "common/mechanism/mechanism.hpp"
+#include "common/mechanism/recall.hpp"
 #include "common/program/program.hpp"
 #include "common/tensor/nearest.hpp"
 
@@ -27,6 +27,11 @@ constexpr double largest_value = 1e15;  // above, neighbouring integers are no l
 const std::map<std::string, std::int64_t Costs::*> quantities = {{"bytes_held", &Costs::bytes_held},
                                                                  {"exponentials", &Costs::exponentials},
                                                                  {"multiply_adds", &Costs::multiply_adds}};
+
+// Of the recall experiment.
+const std::map<std::string, double (*)(const RecallResult&)> recall_quantities = {
+    {"recall_error", [](const RecallResult& result) { return result.error; }},
+    {"recall_hits", [](const RecallResult& result) { return 100 * result.hits; }}};
 
 fs::path section_folder() { return fs::path(ATTN_SOURCE_FOLDER) / "chapters" / "section_19_9"; }
 
@@ -178,8 +183,21 @@ Case case_of(const Mechanism& mechanism, const Measurement& measurement, int n, 
     return sized;
 }
 
+const RecallEntry* find_recall(const Mechanism& mechanism, const std::string& name) {
+    for (const RecallEntry& entry : mechanism.recall)
+        if (entry.name == name) return &entry;
+    return nullptr;
+}
+
 // Counted while the naive version runs. NaN where a ratio has no meaning.
 double measure(const Mechanism& mechanism, const Measurement& m) {
+    if (!m.recall.empty()) {
+        const auto result = [&](int pairs) {
+            return recall_quantities.at(m.quantity)(recall(mechanism, *find_recall(mechanism, m.recall), pairs));
+        };
+        const double last = result(m.n.back());
+        return m.n.size() < 2 ? last : last / result(m.n.front());
+    }
     const auto count = [&](int n, int kv_heads) {
         const Costs costs = mechanism.counted_costs(case_of(mechanism, m, n, kv_heads));
         return static_cast<double>(costs.*quantities.at(m.quantity));
@@ -196,7 +214,9 @@ PredictionVerdict judge_prediction(const Prediction& prediction, const Measureme
     verdict.name = prediction.name, verdict.question = prediction.question, verdict.unit = prediction.unit;
     verdict.predicted = prediction.value;
     const Mechanism* mechanism = find_mechanism(measurement.mechanism);
-    verdict.measurable = mechanism && mechanism->sized_case && mechanism->counted_costs;
+    verdict.measurable =
+        mechanism && (measurement.recall.empty() ? mechanism->sized_case && mechanism->counted_costs
+                                                 : find_recall(*mechanism, measurement.recall) != nullptr);
     const std::string not_built =
         verdict.measurable ? "" : "not measured: " + measurement.mechanism + " is not built yet";
     if (!prediction.value) {
@@ -243,7 +263,8 @@ std::vector<Measurement> read_measurements(const fs::path& file) {
     std::set<std::pair<std::string, std::string>> seen;
     each_entry(
         file, "measurement",
-        {"question", "name", "mechanism", "quantity", "n", "params", "heads", "kv_heads", "tolerance", "shown_by"},
+        {"question", "name", "mechanism", "quantity", "n", "params", "recall", "heads", "kv_heads", "tolerance",
+         "shown_by"},
         [&](const toml::table& entry) {
             Measurement m;
             m.question = line_in(entry, "question", file);
@@ -252,6 +273,7 @@ std::vector<Measurement> read_measurements(const fs::path& file) {
             m.quantity = line_in(entry, "quantity", file);
             m.n = integers_in(entry, "n", largest_n, true, file);
             if (entry.contains("params")) m.params = params_in(entry, file);
+            if (entry.contains("recall")) m.recall = line_in(entry, "recall", file);
             if (entry.contains("heads") || entry.contains("kv_heads")) {
                 m.heads = integers_in(entry, "heads", largest_heads, false, file).front();
                 m.kv_heads = integers_in(entry, "kv_heads", largest_heads, true, file);
@@ -260,9 +282,12 @@ std::vector<Measurement> read_measurements(const fs::path& file) {
             m.shown_by = line_in(entry, "shown_by", file);
 
             const std::string where = place(file, entry.source());
-            if (!quantities.contains(m.quantity)) {
+            if (m.recall.empty() ? !quantities.contains(m.quantity) : !recall_quantities.contains(m.quantity)) {
                 std::vector<std::string> names;
-                for (const auto& [name, member] : quantities) names.push_back(name);
+                if (m.recall.empty())
+                    for (const auto& [name, member] : quantities) names.push_back(name);
+                else
+                    for (const auto& [name, value] : recall_quantities) names.push_back(name);
                 throw BadCase(where, "quantity = " + in_quotes(m.quantity), fmt::format("{}", fmt::join(names, ", ")));
             }
             if (m.n.size() == 2 && m.kv_heads.size() == 2)

@@ -20,6 +20,7 @@ struct Measurement {
     std::string quantity;   // a member of Costs
     std::vector<int> n;
     std::string params;         // of the case, as case.json has them; empty: those of the mechanism's own case
+    std::string recall;         // of the recall experiment: the row; n is then the number of pairs
     int heads = 0;              // 0: the heads that the mechanism's own case has
     std::vector<int> kv_heads;  // empty with heads = 0
     double tolerance = 0;       // relative; 0: exact

@@ -3,9 +3,7 @@
 #include <cstring>
 #include <limits>
 
-#include "chapters/00_dense_attention/dense_attention_naive.hpp"
-#include "chapters/02_linear/performer/performer_naive.hpp"
-#include "chapters/02_linear/performer/random_features.hpp"
+#include "chapters/02_linear/performer/convergence.hpp"
 #include "common/measure/exponent.hpp"
 #include "common/mechanism/cuda_versions.hpp"
 #include "common/tensor/random.hpp"
@@ -63,14 +61,6 @@ Problem<float> solved_on_device(Problem<float> problem) {
     REQUIRE(versions.size() == 1);
     cuda_function<CudaFunction>(versions[0])(problem.inputs(), problem.options, Outputs<float>{view(problem.out)});
     return problem;
-}
-
-Tensor<double, 4> dense_output(const Problem<double>& p) {
-    Tensor<double, 4> out = make_tensor<double, 4>(shape_of<4>(p.out));
-    Tensor<double, 3> log_sum_exp = make_tensor<double, 3>({p.size.B, p.size.H, p.size.Nq});
-    dense::naive_forward<double>({view(p.q), view(p.k), view(p.v), {}}, {p.options.causal, 1 / std::sqrt(p.size.D)},
-                                 {view(out), view(log_sum_exp), {}, {}, {}});
-    return out;
 }
 
 template <class T, class U, std::size_t N>
@@ -291,16 +281,7 @@ TEST_CASE("performer: the estimate of exp(x·y) is right on average, and its err
 }
 
 TEST_CASE("performer: converges to dense attention as 1/√M where queries and keys are short, and not at length √D") {
-    constexpr int n = 48, D = 64;
-    auto mean_error = [](int M, double factor) {
-        double sum = 0;
-        constexpr int seeds = 6;
-        for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
-            const Problem<double> p = solved(Problem<double>({1, 1, n, n, D, 8, M}, false, 100 * seed, factor));
-            sum += error(p.out, dense_output(p)) / seeds;
-        }
-        return sum;
-    };
+    auto mean_error = [](int M, double factor) { return distance_from_dense(M, factor, 6).performer; };
     std::vector<double> features, errors;
     for (int M : {32, 128, 512, 2048}) features.push_back(M), errors.push_back(mean_error(M, 0.3));
     CAPTURE(errors);

@@ -110,6 +110,11 @@ TEST_CASE("what is measured equals an independent count") {
         if (m.mechanism != "dense" && m.mechanism != "grouped_query") continue;
         const QuestionVerdict verdict = judge_question(m.question, solution_folder(m.question));
         const double measured = verdict_on(verdict, m.name).measured.value();
+        if (!m.recall.empty()) {
+            INFO(m.name);
+            CHECK(measured == (m.name == "hits_of_a_window" ? 100 * 32.0 / m.n.back() : 100));
+            continue;
+        }
         const bool cached = !m.params.empty();
         const auto count = [&](double n, double kv_heads) {
             const double heads = m.heads ? m.heads : 1, pairs = cached ? n * (n + 1) / 2 : n * n;

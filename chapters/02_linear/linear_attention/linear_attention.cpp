@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "chapters/02_linear/linear_attention/linear_attention_naive.hpp"
+#include "common/mechanism/recall.hpp"
 #include "common/mechanism/run_case.hpp"
 #include "common/mechanism/trace.hpp"
 
@@ -66,6 +67,27 @@ Case sized_case(int n) {
     return random_case("linear_attention", n, {{"q", shape}, {"k", shape}, {"v", shape}});
 }
 
+// With φ the identity and no denominator, a query of length √D / D makes its own key weigh 1.
+std::vector<RecallEntry> recall_entries() {
+    std::vector<RecallEntry> entries;
+    for (int D : {16, 32, 64})
+        entries.push_back({fmt::format("linear, identity, D = {}", D),
+                           D,
+                           {1.0 / D},
+                           [D](int) { return std::int64_t{D} * recall_value_dim; },
+                           [](Case& question, std::uint64_t) {
+                               question.params =
+                                   Params::parse(R"({"feature_map": "identity", "normalize": false})", "recall");
+                           }});
+    for (int D : {32, 64})
+        entries.push_back({fmt::format("linear, elu + 1, D = {}", D),
+                           D,
+                           {1, 2, 4, 8},
+                           [D](int) { return std::int64_t{D} * (recall_value_dim + 1); },
+                           [](Case&, std::uint64_t) {}});
+    return entries;
+}
+
 // Small enough for paper and pencil: keys of 0 and 1, whose features are 1 and 2, so that z stays whole. Values are 1
 // and the position: the first column of S equals z, the second of out is the mean position.
 void trace() {
@@ -94,6 +116,7 @@ void trace() {
     Mechanism mechanism = described_by<Description>();
     mechanism.sized_case = sized_case;
     mechanism.trace = trace;
+    mechanism.recall = recall_entries();
     return add_mechanism(std::move(mechanism));
 }();
 

@@ -5,6 +5,7 @@
 
 #include "chapters/02_linear/performer/performer_naive.hpp"
 #include "chapters/02_linear/performer/random_features.hpp"
+#include "common/mechanism/recall.hpp"
 #include "common/mechanism/run_case.hpp"
 #include "common/mechanism/trace.hpp"
 
@@ -57,6 +58,21 @@ Case sized_case(int n) {
     return sized;
 }
 
+// The longer a query, the sharper the softmax that is estimated, and the larger the variance of the estimate.
+std::vector<RecallEntry> recall_entries() {
+    constexpr int D = 32;
+    std::vector<RecallEntry> entries;
+    for (int M : {32, 256})
+        entries.push_back({fmt::format("Performer, {} features, D = 32", M),
+                           D,
+                           {0.25, 0.5, 1, 2},
+                           [M](int) { return std::int64_t{M} * (recall_value_dim + 2); },
+                           [M](Case& question, std::uint64_t seed) {
+                               question.inputs["features"] = features_array(M, D, 1000 + seed);
+                           }});
+    return entries;
+}
+
 // Small enough for paper and pencil: D = 1, so that D^(1/4) is 1, and two features, 1 and -1.
 void trace() {
     const double q[] = {0, 1, 1}, k[] = {0, 2, -2}, w[] = {1, -1};
@@ -77,6 +93,7 @@ void trace() {
     Mechanism mechanism = described_by<Description>();
     mechanism.sized_case = sized_case;
     mechanism.trace = trace;
+    mechanism.recall = recall_entries();
     return add_mechanism(std::move(mechanism));
 }();
 
