@@ -45,17 +45,7 @@ __global__ void __launch_bounds__(block_threads, 3)
     const int last_query = (min(first_row + block_rows, rows) - 1) / group;
     const int end = min((split + 1) * split_keys, size.visible_keys(last_query, options.causal));
 
-    auto load = [&](float* to, int to_rows, int columns, int first_column, int column_count, int row_stride_of_to,
-                    auto row_at) {
-        const int fours = (column_count + 3) / 4;
-        for (int place = static_cast<int>(threadIdx.x); place < to_rows * fours; place += block_threads) {
-            const int row = place / fours, column = place % fours * 4;
-            const float* from = row_at(row);
-            *reinterpret_cast<float4*>(&to[row * row_stride_of_to + column]) =
-                from ? load_four<Aligned>(from, first_column + column, columns) : make_float4(0, 0, 0, 0);
-        }
-    };
-    load(queries, block_rows, size.D, 0, size.D, stride, [&](int row) {
+    load_rows_shared<Aligned, block_threads>(queries, stride, block_rows, 0, size.D, size.D, [&](int row) {
         const int r = first_row + row;
         return r < rows ? &in.q(b, g * group + r % group, r / group, 0) : nullptr;
     });
@@ -65,7 +55,7 @@ __global__ void __launch_bounds__(block_threads, 3)
     for (int first_key = split * split_keys; first_key < end; first_key += tile_keys) {
         __syncthreads();  // nobody reads the values before these keys any more
         // Key 4l + c stands in row 16c + l: what the lanes read together lies in different banks.
-        load(tile_memory, tile_keys, size.D, 0, size.D, stride, [&](int row) {
+        load_rows_shared<Aligned, block_threads>(tile_memory, stride, tile_keys, 0, size.D, size.D, [&](int row) {
             const int key = first_key + row % half_warp * keys_per_lane + row / half_warp;
             return key < end ? &in.k(b, g, key, 0) : nullptr;
         });
@@ -108,8 +98,9 @@ __global__ void __launch_bounds__(block_threads, 3)
 
         // [19.4.5-4] [19.4.5-5] the weighted sum of the values: each lane has every 16th column
         __syncthreads();  // nobody reads the keys any more
-        load(tile_memory, tile_keys, size.Dv, first_value, value_columns, value_columns,
-             [&](int row) { return first_key + row < end ? &in.v(b, g, first_key + row, 0) : nullptr; });
+        load_rows_shared<Aligned, block_threads>(
+            tile_memory, value_columns, tile_keys, first_value, value_columns, size.Dv,
+            [&](int row) { return first_key + row < end ? &in.v(b, g, first_key + row, 0) : nullptr; });
         __syncthreads();  // the values are complete
 #pragma unroll
         for (int c = 0; c < columns_per_lane; ++c) sums[c] *= shrink;

@@ -34,16 +34,9 @@ __global__ void __launch_bounds__(block_threads, 1)
     const int head = static_cast<int>(blockIdx.x) / chunks / tiles_of_queries;
     const int b = head / size.H, h = head % size.H, g = size.kv_head(h);
 
-    // Rows first … first + count - 1 of a matrix [rows, D]; 0 where there is none.
-    auto load = [&](float* to, int to_rows, const float* from, int count) {
-        for (int place = static_cast<int>(threadIdx.x); place < to_rows * fours; place += block_threads) {
-            const int row = place / fours, column = place % fours * 4;
-            const float4 four = row < count ? load_four<Aligned>(from + std::int64_t{row} * size.D, column, size.D)
-                                            : make_float4(0, 0, 0, 0);
-            *reinterpret_cast<float4*>(&to[row * stride + column]) = four;
-        }
-    };
-    load(queries, block_queries, in.q.slice(b, h, first_query).data(), size.Nq - first_query);
+    load_rows_shared<Aligned, block_threads>(queries, stride, block_queries, 0, size.D, size.D, [&](int row) {
+        return first_query + row < size.Nq ? &in.q(b, h, first_query + row, 0) : nullptr;
+    });
 
     int visible[rows_per_warp], seen_by_all = size.Nk;
 #pragma unroll
@@ -59,7 +52,9 @@ __global__ void __launch_bounds__(block_threads, 1)
     for (int first = 0; first < seen_by_any; first += tile_keys) {
         const int count = min(tile_keys, seen_by_any - first);
         __syncthreads();  // nobody reads the tile before this one any more
-        load(keys, tile_keys, in.k.slice(b, g, first).data(), count);
+        load_rows_shared<Aligned, block_threads>(keys, stride, tile_keys, 0, size.D, size.D, [&](int row) {
+            return row < count ? &in.k(b, g, first + row, 0) : nullptr;
+        });
         for (int place = static_cast<int>(threadIdx.x); place < tile_keys * value_columns / 4; place += block_threads) {
             const int row = place / (value_columns / 4), column = place % (value_columns / 4) * 4;
             const float4 four =

@@ -1,5 +1,7 @@
-// Four floats with one 16-byte access where the rows allow it.
+// Four floats with one 16-byte access where the rows allow it; rows into shared memory.
 #pragma once
+
+#include <type_traits>
 
 #include "common/cuda/build.hpp"
 #include "common/tensor/tensor_view.hpp"
@@ -37,27 +39,24 @@ __device__ inline void store_four(float* row, int column, int columns, float4 va
 }
 
 // What load_rows_shared does with each number: nothing.
-struct Unchanged {
-    __device__ float operator()(float x) const { return x; }
-};
+struct Unchanged {};
 
-// All threads of a block: columns first … first + width - 1 of `rows` rows into shared memory, `stride` floats from row
-// to row, each number through `function`. row_at(row) is where the row begins, null where there is none. There, and
-// beyond its `columns`, stands 0, whatever function(0) is. Writes whole groups of four.
-template <bool Aligned, class RowAt, class Function = Unchanged>
+// All `Threads` threads of a block: columns first … first + width - 1 of `rows` rows into shared memory, `stride`
+// floats from row to row, each number through `function`. row_at(row) is where the row begins, null where there is
+// none. There, and beyond its `columns`, stands 0, whatever function(0) is. Writes whole groups of four.
+template <bool Aligned, int Threads, class RowAt, class Function = Unchanged>
 __device__ inline void load_rows_shared(float* to, int stride, int rows, int first, int width, int columns,
-                                        RowAt row_at, Function function = {}) {
+                                        RowAt row_at, [[maybe_unused]] Function function = {}) {
     const int fours = (width + 3) / 4;
-    for (int place = static_cast<int>(threadIdx.x); place < rows * fours; place += static_cast<int>(blockDim.x)) {
+    for (int place = static_cast<int>(threadIdx.x); place < rows * fours; place += Threads) {
         const int row = place / fours, column = place % fours * 4;
         const float* from = row_at(row);
-        float4 four = make_float4(0, 0, 0, 0);
-        if (from) {
-            four = load_four<Aligned>(from, first + column, columns);
-            four.x = first + column + 0 < columns ? function(four.x) : 0;
-            four.y = first + column + 1 < columns ? function(four.y) : 0;
-            four.z = first + column + 2 < columns ? function(four.z) : 0;
-            four.w = first + column + 3 < columns ? function(four.w) : 0;
+        float4 four = from ? load_four<Aligned>(from, first + column, columns) : make_float4(0, 0, 0, 0);
+        if constexpr (!std::is_same_v<Function, Unchanged>) {
+            four.x = from && first + column + 0 < columns ? function(four.x) : 0;
+            four.y = from && first + column + 1 < columns ? function(four.y) : 0;
+            four.z = from && first + column + 2 < columns ? function(four.z) : 0;
+            four.w = from && first + column + 3 < columns ? function(four.w) : 0;
         }
         *reinterpret_cast<float4*>(&to[row * stride + column]) = four;
     }

@@ -41,7 +41,7 @@ template <class Inputs, class Options, class Outputs>
 NamedArrays run_exercise_on(const Case& input_case, void (*exercise)(const Inputs&, const Options&, const Outputs&)) {
     using Description = ExerciseCase<Inputs, Options, Outputs>;
     Problem<Description, float> problem(input_case);
-    Results<Description, float> results(problem.inputs);
+    Results<Description, float> results(problem);
     exercise(problem.inputs, problem.options, results.outputs);
     return results.arrays();
 }

@@ -30,7 +30,7 @@ struct Layout {
 template <bool Aligned>
 __device__ void load_state(const Inputs<float>& in, int b, int h, const Layout& at, float* memory, int first_value) {
     const Sizes size = in.sizes();
-    load_rows_shared<Aligned>(
+    load_rows_shared<Aligned, block_threads>(
         memory + at.state(), at.columns, at.features, first_value, at.columns, size.Dv,
         [&](int m) { return in.initial_state && m < size.D ? &in.initial_state(b, h, m, 0) : nullptr; });
     for (int m = static_cast<int>(threadIdx.x); m < at.features; m += block_threads)
@@ -85,10 +85,10 @@ __global__ void __launch_bounds__(block_threads, 2)
           *weights = memory + at.weights(), *denominators = memory + at.denominators();
 
     auto load_keys_and_values = [&](int first) {
-        load_rows_shared<Aligned>(keys, at.stride(), chunk_tokens, 0, at.features, size.D,
-                                  RowsOfHead{in.k.slice(b, h), first}, feature);
-        load_rows_shared<Aligned>(values, at.columns, chunk_tokens, first_value, at.columns, size.Dv,
-                                  RowsOfHead{in.v.slice(b, h), first});
+        load_rows_shared<Aligned, block_threads>(keys, at.stride(), chunk_tokens, 0, at.features, size.D,
+                                                 RowsOfHead{in.k.slice(b, h), first}, feature);
+        load_rows_shared<Aligned, block_threads>(values, at.columns, chunk_tokens, first_value, at.columns, size.Dv,
+                                                 RowsOfHead{in.v.slice(b, h), first});
     };
     load_state<Aligned>(in, b, h, at, memory, first_value);
     if (!options.causal)
@@ -100,8 +100,8 @@ __global__ void __launch_bounds__(block_threads, 2)
         }
     for (int first = 0; first < size.Nq; first += chunk_tokens) {
         __syncthreads();  // nobody reads the chunk before this one any more, and the state is complete
-        load_rows_shared<Aligned>(queries, at.stride(), chunk_tokens, 0, at.features, size.D,
-                                  RowsOfHead{in.q.slice(b, h), first}, feature);
+        load_rows_shared<Aligned, block_threads>(queries, at.stride(), chunk_tokens, 0, at.features, size.D,
+                                                 RowsOfHead{in.q.slice(b, h), first}, feature);
         if (options.causal) load_keys_and_values(first);
         __syncthreads();  // the chunk is complete
 

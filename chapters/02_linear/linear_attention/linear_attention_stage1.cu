@@ -35,10 +35,11 @@ __global__ void __launch_bounds__(block_threads) sum_chunks(Inputs<float> in, Op
     const int value_tiles = (size.Dv + tile - 1) / tile;
     const int first_feature = static_cast<int>(blockIdx.z) / value_tiles * tile,
               first_value = static_cast<int>(blockIdx.z) % value_tiles * tile;
-    load_rows_shared<Aligned>(keys, stride, chunk_tokens, first_feature, tile, size.D,
-                              RowsOfHead{head(in.k, of_head), chunk * chunk_tokens}, Feature{options.feature_map});
-    load_rows_shared<Aligned>(values, stride, chunk_tokens, first_value, tile, size.Dv,
-                              RowsOfHead{head(in.v, of_head), chunk * chunk_tokens});
+    load_rows_shared<Aligned, block_threads>(keys, stride, chunk_tokens, first_feature, tile, size.D,
+                                             RowsOfHead{head(in.k, of_head), chunk * chunk_tokens},
+                                             Feature{options.feature_map});
+    load_rows_shared<Aligned, block_threads>(values, stride, chunk_tokens, first_value, tile, size.Dv,
+                                             RowsOfHead{head(in.v, of_head), chunk * chunk_tokens});
     __syncthreads();  // the rows are complete
     const int feature = static_cast<int>(threadIdx.x) / groups * 4, column = static_cast<int>(threadIdx.x) % groups * 4;
     StateTile sums;
@@ -87,13 +88,13 @@ __global__ void __launch_bounds__(block_threads)
     float dots[keys_per_lane] = {}, denominator = 0;
     for (int first = 0; first < size.D; first += tile) {
         __syncthreads();  // nobody reads the strip before this one any more
-        load_rows_shared<Aligned>(queries, stride, chunk_tokens, first, tile, size.D,
-                                  RowsOfHead{head(in.q, of_head), first_token}, feature);
+        load_rows_shared<Aligned, block_threads>(queries, stride, chunk_tokens, first, tile, size.D,
+                                                 RowsOfHead{head(in.q, of_head), first_token}, feature);
         if (options.causal)
-            load_rows_shared<Aligned>(keys, stride, chunk_tokens, first, tile, size.D,
-                                      RowsOfHead{head(in.k, of_head), first_token}, feature);
-        load_rows_shared<Aligned>(matrix, tile, tile, first_value, tile, size.Dv,
-                                  RowsOfHead{states.sums.slice(of_head, state), first});
+            load_rows_shared<Aligned, block_threads>(keys, stride, chunk_tokens, first, tile, size.D,
+                                                     RowsOfHead{head(in.k, of_head), first_token}, feature);
+        load_rows_shared<Aligned, block_threads>(matrix, tile, tile, first_value, tile, size.Dv,
+                                                 RowsOfHead{states.sums.slice(of_head, state), first});
         for (int m = static_cast<int>(threadIdx.x); m < tile; m += block_threads)
             normalizer[m] = first + m < size.D ? states.normalizers(of_head, state, first + m) : 0;
         __syncthreads();  // the strip is complete
@@ -104,8 +105,8 @@ __global__ void __launch_bounds__(block_threads)
     __syncthreads();  // nobody reads the keys any more: the values come into their place
     if (options.causal) {
         denominator += store_pairs(dots, weights);
-        load_rows_shared<Aligned>(keys, stride, chunk_tokens, first_value, tile, size.Dv,
-                                  RowsOfHead{head(in.v, of_head), first_token});
+        load_rows_shared<Aligned, block_threads>(keys, stride, chunk_tokens, first_value, tile, size.Dv,
+                                                 RowsOfHead{head(in.v, of_head), first_token});
     }
     denominator = sum_over_lanes(denominator) + static_cast<float>(options.epsilon);
     if (lane_of_query() == 0) denominators[shared_query()] = options.normalize ? denominator : 1;

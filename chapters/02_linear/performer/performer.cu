@@ -45,13 +45,13 @@ __device__ void project(SharedMemory& memory, const TensorView<const float, 2>& 
     float dots[features_per_lane] = {}, sum = 0;
     for (int first = 0; first < D; first += strip) {
         __syncthreads();  // nobody reads the strip before this one any more
-        load_rows_shared<Aligned>(memory.rows, stride, tokens, first, strip, D, [&](int row) {
+        load_rows_shared<Aligned, block_threads>(memory.rows, stride, tokens, first, strip, D, [&](int row) {
             return first_token + row < matrix.extent(0) ? &matrix(first_token + row, 0) : nullptr;
         });
         if (D > strip)  // else it was loaded once for all
-            load_rows_shared<Aligned>(memory.features, stride, tile_features, first, strip, D, [&](int f) {
-                return first_feature + f < w.extent(0) ? &w(first_feature + f, 0) : nullptr;
-            });
+            load_rows_shared<Aligned, block_threads>(
+                memory.features, stride, tile_features, first, strip, D,
+                [&](int f) { return first_feature + f < w.extent(0) ? &w(first_feature + f, 0) : nullptr; });
         __syncthreads();  // the strip is complete
         add_to_pairs<lanes>(dots, memory.rows, memory.features, stride, strip);
         if (squares)
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(block_threads, 1) attend(Work work) {
     float state[group_features] = {};           // of `group` and `column`
 
     if (size.D <= strip)
-        load_rows_shared<Aligned>(memory.features, stride, tile_features, 0, strip, size.D, [&](int f) {
+        load_rows_shared<Aligned, block_threads>(memory.features, stride, tile_features, 0, strip, size.D, [&](int f) {
             return first_feature + f < size.M ? &work.in.features(first_feature + f, 0) : nullptr;
         });
 
@@ -108,8 +108,9 @@ __global__ void __launch_bounds__(block_threads, 1) attend(Work work) {
                 const bool exists = first + token < size.Nk && first_feature + f < size.M;
                 memory.weight[place(token, f)] = exists ? exponents[c] - squares / 2 : -INFINITY;
             }
-            load_rows_shared<Aligned>(memory.values, tile_values, tokens, first_value, tile_values, size.Dv,
-                                      [&](int row) { return first + row < size.Nk ? &v(first + row, 0) : nullptr; });
+            load_rows_shared<Aligned, block_threads>(
+                memory.values, tile_values, tokens, first_value, tile_values, size.Dv,
+                [&](int row) { return first + row < size.Nk ? &v(first + row, 0) : nullptr; });
         }
         __syncthreads();  // the exponents are complete
         // [19.4.2-12] the largest so far, before each token and after the last

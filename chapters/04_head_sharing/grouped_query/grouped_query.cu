@@ -48,18 +48,6 @@ __device__ Row row_of(const Work& work, const Sizes& size, int g, int row) {
     return {work.step.first + row / group, g * group + row % group, row < work.step.count * group};
 }
 
-// Loads numbers first_column … of `rows` rows into a strip; 0 beyond the columns, and where a row is null.
-template <bool Aligned, class RowAt>
-__device__ void load_strip(float (&to)[tile_keys][strip_stride], int first_column, int columns, RowAt row_at) {
-    constexpr int fours = strip / 4;
-    for (int place = threadIdx.x; place < tile_keys * fours; place += block_threads) {
-        const int row = place / fours, column = place % fours * 4;
-        const float* from = row_at(row);
-        const float4 four = from ? load_four<Aligned>(from, first_column + column, columns) : make_float4(0, 0, 0, 0);
-        *reinterpret_cast<float4*>(&to[row][column]) = four;
-    }
-}
-
 // Of a block; the queries stand behind it.
 struct SharedMemory {
     float of_keys[tile_keys][strip_stride];  // of keys, then of values
@@ -124,10 +112,12 @@ __global__ void __launch_bounds__(block_threads, 2) attend(Work work, int value_
             float dots[rows_per_warp] = {};
             for (int first = 0; first < size.D; first += strip) {
                 __syncthreads();  // nobody reads the strip before this one any more
-                load_strip<Aligned>(of_keys, first, size.D, [&](int key) {
-                    return is_needed(first_key + key) ? work.cache.key_row(cache_rows[(first_key + key) % split_keys])
-                                                      : nullptr;
-                });
+                load_rows_shared<Aligned, block_threads>(
+                    of_keys[0], strip_stride, tile_keys, first, strip, size.D, [&](int key) {
+                        return is_needed(first_key + key)
+                                   ? work.cache.key_row(cache_rows[(first_key + key) % split_keys])
+                                   : nullptr;
+                    });
                 __syncthreads();  // the strip is complete
                 const int columns = min(strip, query_stride - first);
 #pragma unroll 2
@@ -162,10 +152,12 @@ __global__ void __launch_bounds__(block_threads, 2) attend(Work work, int value_
 #pragma unroll
             for (int s = 0; s < ValueStrips; ++s) {
                 __syncthreads();
-                load_strip<Aligned>(of_keys, first_value + s * strip, size.Dv, [&](int key) {
-                    return is_needed(first_key + key) ? work.cache.value_row(cache_rows[(first_key + key) % split_keys])
-                                                      : nullptr;
-                });
+                load_rows_shared<Aligned, block_threads>(
+                    of_keys[0], strip_stride, tile_keys, first_value + s * strip, strip, size.Dv, [&](int key) {
+                        return is_needed(first_key + key)
+                                   ? work.cache.value_row(cache_rows[(first_key + key) % split_keys])
+                                   : nullptr;
+                    });
                 __syncthreads();
                 const bool all_see_all = first_key >= by_all.begin && first_key + tile_keys <= by_all.end;
 #pragma unroll 4

@@ -92,14 +92,7 @@ __global__ void __launch_bounds__(block_threads, 1) attend_to_latents(Work work,
     const int first_row = static_cast<int>(blockIdx.x) / splits % tiles_of_rows * block_rows;
     const int b = static_cast<int>(blockIdx.x) / splits / tiles_of_rows;
 
-    auto load = [&](float* to, int to_rows, auto row_at) {
-        for (int place = threadIdx.x; place < to_rows * fours; place += block_threads) {
-            const float* from = row_at(place / fours);
-            const float4 four = from ? load_four<Aligned>(from, place % fours * 4, columns) : make_float4(0, 0, 0, 0);
-            *reinterpret_cast<float4*>(&to[place / fours * stride + place % fours * 4]) = four;
-        }
-    };
-    load(queries, block_rows, [&](int row) {
+    load_rows_shared<Aligned, block_threads>(queries, stride, block_rows, 0, columns, columns, [&](int row) {
         const int r = first_row + row;
         return r < rows ? &work.q(b, r % H, r / H, 0) : nullptr;
     });
@@ -122,8 +115,9 @@ __global__ void __launch_bounds__(block_threads, 1) attend_to_latents(Work work,
         const int end = min((split + 1) * split_keys, seen_by_any);
         for (int first_key = split * split_keys; first_key < end; first_key += tile_keys) {
             __syncthreads();  // nobody reads the tile before this one any more
-            load(keys, tile_keys,
-                 [&](int key) { return first_key + key < end ? &work.cache(b, first_key + key, 0) : nullptr; });
+            load_rows_shared<Aligned, block_threads>(keys, stride, tile_keys, 0, columns, columns, [&](int key) {
+                return first_key + key < end ? &work.cache(b, first_key + key, 0) : nullptr;
+            });
             __syncthreads();  // the tile is complete
 
             // [19.4.4-12] scores: two lanes have a key, and take its columns in turns of four
