@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <memory>
 
 #include "common/measure/counted.hpp"
@@ -50,7 +51,7 @@ void convert(const Source* from, T* to, std::int64_t count) {
     for (std::int64_t index = 0; index < count; ++index) to[index] = static_cast<T>(from[index]);
 }
 
-// The tensor `name` of the case as T, rounded to it.
+// The tensor `name` of the case as T, rounded to it. One of other dimensions is left to the view that has as many.
 template <class T, int N>
 void load_tensor(const Case& input_case, const char* name, TensorView<const T, N>& view, bool optional,
                  Storage& storage) {
@@ -61,8 +62,7 @@ void load_tensor(const Case& input_case, const char* name, TensorView<const T, N
         throw BadCase(file, "no such file", fmt::format("the tensor {} of {} dimensions", name, N));
     }
     const Array& array = entry->second;
-    if (array.shape.size() != N)
-        throw BadCase(file, "shape " + shape_text(array.shape), fmt::format("{} dimensions", N));
+    if (array.shape.size() != N) return;
     Shape<N> shape;
     for (int dimension = 0; dimension < N; ++dimension) {
         if (array.shape[dimension] > std::numeric_limits<int>::max())
@@ -88,7 +88,8 @@ void load_tensor(const Case& input_case, const char* name, TensorView<const T, N
     view = {data, shape};
 }
 
-// Everything of the case that the mechanism reads; throws BadCase for what it does not know or what contradicts.
+// Everything of the case that the mechanism reads; throws BadCase for what it does not know or what contradicts. A
+// tensor that may have one or another number of dimensions is visited twice in a row, as an optional view of each.
 template <class M, class T>
 struct Problem {
     typename M::template Inputs<T> inputs;
@@ -97,15 +98,25 @@ struct Problem {
 
     explicit Problem(const Case& input_case) {
         std::vector<std::string> known;
+        std::map<std::string, std::vector<int>> dimensions;  // that it may have
+        inputs.visit([&]<class U, int N>(const char* name, TensorView<U, N>&, auto...) {
+            if (known.empty() || known.back() != name) known.push_back(name);
+            dimensions[name].push_back(N);
+        });
+        for (const auto& [name, array] : input_case.inputs) {
+            const std::string file = (input_case.folder / (name + ".npy")).string();
+            const auto entry = dimensions.find(name);
+            if (entry == dimensions.end())
+                throw BadCase(file, "a tensor that " + input_case.mechanism + " does not take",
+                              fmt::format("{}", fmt::join(known, ", ")));
+            const std::vector<int>& allowed = entry->second;
+            if (std::find(allowed.begin(), allowed.end(), static_cast<int>(array.shape.size())) == allowed.end())
+                throw BadCase(file, "shape " + shape_text(array.shape),
+                              fmt::format("{} dimensions", fmt::join(allowed, " or ")));
+        }
         inputs.visit([&](const char* name, auto& view, auto... optional) {
-            known.push_back(name);
             load_tensor(input_case, name, view, sizeof...(optional) > 0, storage);
         });
-        for (const auto& [name, array] : input_case.inputs)
-            if (std::find(known.begin(), known.end(), name) == known.end())
-                throw BadCase((input_case.folder / (name + ".npy")).string(),
-                              "a tensor that " + input_case.mechanism + " does not take",
-                              fmt::format("{}", fmt::join(known, ", ")));
         input_case.params.refuse_others(M::params());
         try {
             options = M::options(input_case.params, inputs);
