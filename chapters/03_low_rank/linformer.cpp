@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "chapters/03_low_rank/linformer_naive.hpp"
+#include "common/mechanism/recall.hpp"
 #include "common/mechanism/run_case.hpp"
 #include "common/mechanism/trace.hpp"
 
@@ -60,6 +61,22 @@ Case sized_case(int n) {
     return result;
 }
 
+// Random projections, the same for keys and values: nothing is trained.
+std::vector<RecallEntry> recall_entries() {
+    constexpr int D = 32, K = 32;
+    return {{"Linformer, 32 random slots",
+             D,
+             {0.25, 1, 4},
+             [](int) { return std::int64_t{K} * (D + recall_value_dim); },
+             [](Case& question, std::uint64_t seed) {
+                 const std::int64_t pairs = question.inputs["k"].shape[2];
+                 Array projection = random_array({K, pairs}, 1000 + seed);
+                 for (std::int64_t index = 0; index < projection.count(); ++index)
+                     projection.data<float>()[index] /= std::sqrt(static_cast<float>(K));
+                 question.inputs["key_projection"] = question.inputs["value_projection"] = projection;
+             }}};
+}
+
 // Small enough for paper and pencil: each slot has the mean of two neighbouring keys; q is (1, 0) and (0, 1), so that
 // query 0 scores a slot by its first number and query 1 by its second. The first column of the values is 1: what
 // becomes of it are the sums of the rows of F, 2 and 1.
@@ -92,6 +109,7 @@ void trace() {
     Mechanism mechanism = described_by<Description>();
     mechanism.sized_case = sized_case;
     mechanism.trace = trace;
+    mechanism.recall = recall_entries();
     return add_mechanism(std::move(mechanism));
 }();
 

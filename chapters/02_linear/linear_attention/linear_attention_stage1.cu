@@ -31,10 +31,11 @@ template <bool Aligned>
 __global__ void __launch_bounds__(block_threads) sum_chunks(Inputs<float> in, Options options, States states) {
     __shared__ __align__(16) float keys[chunk_tokens * stride], values[chunk_tokens * stride];
     const Sizes size = in.sizes();
-    const int chunk = static_cast<int>(blockIdx.x), of_head = static_cast<int>(blockIdx.y);
+    const int chunks = states.sums.extent(1), chunk = static_cast<int>(blockIdx.x) % chunks;
+    const int of_head = static_cast<int>(blockIdx.x) / chunks;
     const int value_tiles = (size.Dv + tile - 1) / tile;
-    const int first_feature = static_cast<int>(blockIdx.z) / value_tiles * tile,
-              first_value = static_cast<int>(blockIdx.z) % value_tiles * tile;
+    const int first_feature = static_cast<int>(blockIdx.y) / value_tiles * tile,
+              first_value = static_cast<int>(blockIdx.y) % value_tiles * tile;
     load_rows_shared<Aligned, block_threads>(keys, stride, chunk_tokens, first_feature, tile, size.D,
                                              RowsOfHead{head(in.k, of_head), chunk * chunk_tokens},
                                              Feature{options.feature_map});
@@ -79,8 +80,9 @@ __global__ void __launch_bounds__(block_threads)
     __shared__ __align__(16) float queries[chunk_tokens * stride], keys[chunk_tokens * stride], matrix[tile * tile],
         weights[chunk_tokens * weight_stride], normalizer[tile], denominators[chunk_tokens];
     const Sizes size = in.sizes();
-    const int chunk = static_cast<int>(blockIdx.x), of_head = static_cast<int>(blockIdx.y);
-    const int first_token = chunk * chunk_tokens, first_value = static_cast<int>(blockIdx.z) * tile;
+    const int chunks = (size.Nq + chunk_tokens - 1) / chunk_tokens, chunk = static_cast<int>(blockIdx.x) % chunks;
+    const int of_head = static_cast<int>(blockIdx.x) / chunks;
+    const int first_token = chunk * chunk_tokens, first_value = static_cast<int>(blockIdx.y) * tile;
     const int state = options.causal ? chunk : 0;
     const Feature feature{options.feature_map};
     const int row = static_cast<int>(threadIdx.x) / groups * 2, column = static_cast<int>(threadIdx.x) % groups * 4;
@@ -125,10 +127,9 @@ void launch_kernels(const Inputs<float>& in, const Options& options, const Outpu
     DeviceTensor<float, 4> total({heads, 1, size.D, size.Dv}, "state after the last chunk");
     DeviceTensor<float, 3> total_normalizer({heads, 1, size.D}, "normalizer after the last chunk");
     const States states{sums.view(), normalizers.view()};
-    launch(
-        sum_chunks<Aligned>,
-        {dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(heads), feature_tiles * value_tiles), block_threads},
-        in, options, states);
+    launch(sum_chunks<Aligned>,
+           {dim3(static_cast<unsigned>(heads * chunks), feature_tiles * value_tiles), block_threads}, in, options,
+           states);
 
     auto scan = [&](float* parts, int count, const float* initial, float* last) {
         launch(sum_before, {blocks_for(std::int64_t{heads} * count, block_threads), block_threads},
@@ -142,7 +143,7 @@ void launch_kernels(const Inputs<float>& in, const Options& options, const Outpu
 
     const States seen = options.causal ? states : States{total.view(), total_normalizer.view()};
     launch(answer<Aligned>,
-           {dim3(blocks_for(size.Nq, chunk_tokens), static_cast<unsigned>(heads), value_tiles), block_threads}, in,
+           {dim3(static_cast<unsigned>(heads) * blocks_for(size.Nq, chunk_tokens), value_tiles), block_threads}, in,
            options, seen, out.out);
 }
 

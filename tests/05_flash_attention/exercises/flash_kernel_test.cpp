@@ -344,15 +344,16 @@ TEST_CASE("flash_kernel: any sizes", "[flash_kernel]") {
 
 TEST_CASE("flash_kernel: causal, with more or fewer keys than queries", "[flash_kernel]") {
     judge::Test test;
-    const int sizes[][2] = {{1, 40}, {16, 16}, {35, 35}, {50, 90}, {20, 100}, {70, 30}, {40, 5}};  // Nq, Nk, at least
+    const int sizes[][2] = {{1, 40}, {block_queries, 16}, {35, 35}, {50, 90}, {20, 100}, {70, 30},
+                            {40, 5}};  // Nq, Nk, at least
     int which = 0;
     for (const auto& [queries, keys] : sizes) {
         const std::uint64_t seed = test.seed(which++);
         const int more = random_integer(seed, 0, 0, 9);
         run(test, draw(seed,
                        {random_integer(seed, 1, 1, 2), random_integer(seed, 2, 1, 2), random_integer(seed, 3, 1, 2),
-                        queries == 1 ? 1 : queries + more, keys + more, random_integer(seed, 4, 2, 20),
-                        random_integer(seed, 5, 2, 40)},
+                        queries == 1 || queries == block_queries ? queries : queries + more, keys + more,
+                        random_integer(seed, 4, 2, 20), random_integer(seed, 5, 2, 40)},
                        true));
     }
     test.conclude();
