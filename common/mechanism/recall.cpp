@@ -95,6 +95,16 @@ RecallResult recall(const Mechanism& mechanism, const RecallEntry& entry, int pa
     return best;
 }
 
+double recall_limit(const Mechanism& mechanism, const RecallEntry& entry, int most) {
+    double before = 0;  // squared error of half as many pairs
+    for (int pairs = 2; pairs <= most; pairs *= 2) {
+        const double error = recall(mechanism, entry, pairs).error, squared = error * error;
+        if (squared >= 1) return pairs / 2.0 * (1 + (1 - before) / (squared - before));
+        before = squared;
+    }
+    return most;
+}
+
 double recall_error_in_theory(int pairs, int D) { return std::sqrt((pairs - 1.0) / D); }
 
 }  // namespace attn

@@ -21,6 +21,10 @@ struct RecallResult {
 // Throws what the mechanism throws.
 RecallResult recall(const Mechanism& mechanism, const RecallEntry& entry, int pairs);
 
+// The number of pairs at which the error reaches 1, that of giving nothing back; looked for up to `most`, which it is
+// where the error stays below. Between powers of two the squared error is taken to grow evenly.
+double recall_limit(const Mechanism& mechanism, const RecallEntry& entry, int most);
+
 // The error of a sum Σ (q·k_j) v_j where q is the key that is asked for, and independent random keys of length 1 have D
 // dimensions: each of the others adds its value times a number of variance 1/D.
 double recall_error_in_theory(int pairs, int D);

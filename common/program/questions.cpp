@@ -28,10 +28,12 @@ const std::map<std::string, std::int64_t Costs::*> quantities = {{"bytes_held", 
                                                                  {"exponentials", &Costs::exponentials},
                                                                  {"multiply_adds", &Costs::multiply_adds}};
 
-// Of the recall experiment.
-const std::map<std::string, double (*)(const RecallResult&)> recall_quantities = {
-    {"recall_error", [](const RecallResult& result) { return result.error; }},
-    {"recall_hits", [](const RecallResult& result) { return 100 * result.hits; }}};
+// Of the recall experiment, with so many pairs; for the limit: with so many at most.
+using RecallQuantity = double (*)(const Mechanism&, const RecallEntry&, int pairs);
+const std::map<std::string, RecallQuantity> recall_quantities = {
+    {"recall_error", [](auto& mechanism, auto& entry, int pairs) { return recall(mechanism, entry, pairs).error; }},
+    {"recall_hits", [](auto& mechanism, auto& entry, int pairs) { return 100 * recall(mechanism, entry, pairs).hits; }},
+    {"recall_limit", recall_limit}};
 
 fs::path section_folder() { return fs::path(ATTN_SOURCE_FOLDER) / "chapters" / "section_19_9"; }
 
@@ -193,7 +195,7 @@ const RecallEntry* find_recall(const Mechanism& mechanism, const std::string& na
 double measure(const Mechanism& mechanism, const Measurement& m) {
     if (!m.recall.empty()) {
         const auto result = [&](int pairs) {
-            return recall_quantities.at(m.quantity)(recall(mechanism, *find_recall(mechanism, m.recall), pairs));
+            return recall_quantities.at(m.quantity)(mechanism, *find_recall(mechanism, m.recall), pairs);
         };
         const double last = result(m.n.back());
         return m.n.size() < 2 ? last : last / result(m.n.front());

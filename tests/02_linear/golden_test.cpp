@@ -1,6 +1,7 @@
 // The golden cases of this chapter's mechanisms, through their implementations.
 #include "tests/support/golden.hpp"
 #include <fmt/format.h>
+#include "tests/support/refusal.hpp"
 
 #include "common/mechanism/mechanism.hpp"
 #include "tests/support/catch.hpp"
@@ -53,6 +54,19 @@ TEST_CASE("linear: every form agrees with flash-linear-attention") {
 
 TEST_CASE("linear: both CUDA stages agree with flash-linear-attention") {
     testing::check_cuda_on_golden_cases("linear_attention", 2);
+}
+
+TEST_CASE("linear: the CUDA versions refuse a backward pass, by name") {
+    const Mechanism& mechanism = *find_mechanism("linear_attention");
+    for (const Case& golden : testing::golden_cases("linear_attention")) {
+        const std::string message = testing::refusal([&] { mechanism.check_cuda(golden); });
+        INFO(golden.folder);
+        if (golden.inputs.count("d_out"))
+            testing::check_message(message, (golden.folder / "d_out.npy").string(),
+                                   {"no backward pass", "--impl naive"});
+        else
+            CHECK(message == "(not refused)");
+    }
 }
 
 TEST_CASE("performer: there are golden cases of each kind") {

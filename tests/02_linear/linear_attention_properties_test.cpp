@@ -186,6 +186,17 @@ TEST_CASE("linear: token by token with the state is the whole sequence, to the b
     CHECK(same_bits(before.normalizer, all.normalizer));
 }
 
+TEST_CASE("linear: a step of generation costs 2 · D · Dv + D multiply-adds, whatever came before") {
+    Case step = random_case("linear_attention", 1,
+                            {{"q", {1, 1, 1, 16}},
+                             {"k", {1, 1, 1, 16}},
+                             {"v", {1, 1, 1, 8}},
+                             {"initial_state", {1, 1, 16, 8}},
+                             {"initial_normalizer", {1, 1, 16}}});
+    step.params = Params::parse(R"({"causal": true})", "step");
+    CHECK(find_mechanism("linear_attention")->counted_costs(step).multiply_adds == 2 * 16 * 8 + 16);
+}
+
 TEST_CASE("linear: two sequences' states add up to that of both") {
     const LinearProblem both({1, 1, 30, 30, 4, 5}, {.causal = true}, 9);
     const LinearProblem all = solved(both), first = solved(both.tokens(0, 13)), second = solved(both.tokens(13, 17));

@@ -48,6 +48,17 @@ TEST_CASE("recall: the error of a sum of key times value is √((m - 1)/D), and 
     }
 }
 
+TEST_CASE("recall: the limit is D + 1 pairs, and a softmax has none") {
+    for (int D : {16, 32, 64}) {
+        const Mechanism& linear = *find_mechanism("linear_attention");
+        const std::string name = "linear, identity, D = " + std::to_string(D);
+        for (const RecallEntry& entry : linear.recall)
+            if (entry.name == name) CHECK(std::abs(recall_limit(linear, entry, 512) - (D + 1)) <= 0.1 * D);
+    }
+    const Mechanism& dense = *find_mechanism("dense");
+    CHECK(recall_limit(dense, dense.recall.at(0), 64) == 64);
+}
+
 TEST_CASE("recall: more state gives back more, and a state of fixed size forgets") {
     auto hits = [](int D, int pairs) {
         return result_of("linear_attention", "linear, identity, D = " + std::to_string(D), pairs).hits;
