@@ -1,9 +1,13 @@
-// A chunk of causal attention without a softmax, on the device: the products that every kernel of this chapter is made
-// of, and that a mechanism with a decaying state is made of as well. A block of 256 threads has a chunk of 32 tokens.
+// A chunk of causal attention without a softmax, on the device: the products that the kernels of this chapter are made
+// of. A block of 256 threads has a chunk of 32 tokens.
 //
 //     weights = tril(φ(Q) φ(K)ᵀ)              the pairs of the chunk
 //     out     = φ(Q) S + weights V            what came before through the state S, the chunk by its pairs
 //     S       = S + φ(K)ᵀ V
+//
+// With a state that decays by γ at each token, as RetNet's, n tokens in the chunk:
+//
+//     weights(i, j) = γ^(i-j) φ(q_i)·φ(k_j),   out_i = γ^(i+1) φ(q_i) S + …,   S = γ^n S + Σ γ^(n-1-j) φ(k_j) v_jᵀ
 #pragma once
 
 #include "common/cuda/build.hpp"
@@ -27,6 +31,15 @@ __device__ inline void add_four(float4& sums, float factor, float4 row) {
     sums.z = fmaf(factor, row.z, sums.z), sums.w = fmaf(factor, row.w, sums.w);
 }
 __device__ inline float4 four_at(const float* row) { return *reinterpret_cast<const float4*>(row); }
+
+// The powers γ⁰ … γ^chunk_tokens of a decay, in shared memory. Without one they are 1, and cost nothing.
+struct NoDecay {
+    __device__ float power(int) const { return 1; }
+};
+struct Decay {
+    const float* powers;
+    __device__ float power(int exponent) const { return powers[exponent]; }
+};
 
 // Which token of the chunk this thread shares with `Lanes` - 1 others, and which of these it is.
 template <int Lanes = row_lanes>
@@ -53,13 +66,14 @@ __device__ void add_to_pairs(float (&dots)[Count], const float* rows, const floa
 
 // The pairs with j ≤ i of the chunk into `weights` [key, query], and the sum of this lane's. Turned, so that two
 // queries of a key are one access.
-__device__ inline float store_pairs(const float (&dots)[keys_per_lane], float* weights) {
+template <class Powers = NoDecay>
+__device__ float store_pairs(const float (&dots)[keys_per_lane], float* weights, Powers powers = {}) {
     const int i = shared_query();
     float sum = 0;
 #pragma unroll
     for (int c = 0; c < keys_per_lane; ++c) {
         const int j = lane_of_query() + c * row_lanes;
-        const float weight = j <= i ? dots[c] : 0;
+        const float weight = j <= i ? dots[c] * powers.power(i - j) : 0;
         weights[j * weight_stride + i] = weight;
         sum += weight;
     }
@@ -101,6 +115,10 @@ struct OutputTile {
             }
         }
     }
+    __device__ void multiply(float of_first, float of_second) {
+        at[0] = make_float4(at[0].x * of_first, at[0].y * of_first, at[0].z * of_first, at[0].w * of_first);
+        at[1] = make_float4(at[1].x * of_second, at[1].y * of_second, at[1].z * of_second, at[1].w * of_second);
+    }
     // += the pairs of rows i and i + 1 of the chunk times the values. A pair that nobody sees is left out, not
     // multiplied by its weight of 0: 0 · NaN is NaN. [19.4.2-6]
     __device__ void add_values(int i, const float* weights, const float* values, int value_stride) {
@@ -118,11 +136,21 @@ struct OutputTile {
 struct StateTile {
     float4 at[4] = {make_float4(0, 0, 0, 0), make_float4(0, 0, 0, 0), make_float4(0, 0, 0, 0), make_float4(0, 0, 0, 0)};
 
-    __device__ void add_tokens(const float* keys, int key_stride, const float* values, int value_stride, int tokens) {
+    template <class Powers = NoDecay>
+    __device__ void add_tokens(const float* keys, int key_stride, const float* values, int value_stride, int tokens,
+                               Powers powers = {}) {
         for (int j = 0; j < tokens; ++j) {
-            const float4 k = four_at(keys + j * key_stride), v = four_at(values + j * value_stride);
+            const float4 k = four_at(keys + j * key_stride);
+            float4 v = four_at(values + j * value_stride);
+            const float power = powers.power(tokens - 1 - j);
+            v = make_float4(v.x * power, v.y * power, v.z * power, v.w * power);
             add_four(at[0], k.x, v), add_four(at[1], k.y, v), add_four(at[2], k.z, v), add_four(at[3], k.w, v);
         }
+    }
+    __device__ void multiply(float factor) {
+#pragma unroll
+        for (int f = 0; f < 4; ++f)
+            at[f] = make_float4(at[f].x * factor, at[f].y * factor, at[f].z * factor, at[f].w * factor);
     }
 };
 

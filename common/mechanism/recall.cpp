@@ -46,7 +46,8 @@ Once recall_once(const Mechanism& mechanism, const RecallEntry& entry, int pairs
     question.inputs["v"] = array_of(values, pairs, Dv);
     entry.prepare(question, seed);
     const NamedArrays outputs = mechanism.run_naive(question, Precision::float64);
-    const double* out = outputs.at("out").data<double>();
+    const Array& all = outputs.at("out");
+    const double* out = all.data<double>() + all.count() - std::int64_t{pairs} * Dv;
     Once result;
     for (int asked = 0; asked < pairs; ++asked, out += Dv) {
         int nearest = -1;
