@@ -97,10 +97,11 @@ __device__ void store_state(const ChunkTensors& tensors, int b, int h, const Lay
             tensors.normalizer(b, h, m) = memory[at.normalizer() + m];
 }
 
-// The keys and values of the chunk, which stand in shared memory, into the state. `tokens` of them exist; the rows
-// behind are 0.
+// The keys and values of the chunk, which stand in shared memory, into the state. `existing` of them exist; the rows
+// behind are 0, and add nothing.
 template <bool HasNormalizer, class Powers>
-__device__ void update_state(const Layout& at, float* memory, int tokens, Powers powers) {
+__device__ void update_state(const Layout& at, float* memory, int existing, Powers powers) {
+    const int tokens = std::is_same_v<Powers, NoDecay> ? chunk_tokens : existing;
     const int groups = at.columns / 4;
     for (int task = static_cast<int>(threadIdx.x); task < at.features / 4 * groups; task += block_threads) {
         const int feature = task / groups * 4, column = task % groups * 4;
@@ -137,9 +138,8 @@ __global__ void __launch_bounds__(block_threads, 2) attend_in_chunks(ChunkTensor
     std::conditional_t<Rule::decays, Decay, NoDecay> powers{};
     if constexpr (Rule::decays) {
         powers.powers = memory + at.powers();
-        const float exponent = log2f(rule.gamma(h));
         if (threadIdx.x <= chunk_tokens)
-            memory[at.powers() + threadIdx.x] = exp2f(static_cast<float>(threadIdx.x) * exponent);
+            memory[at.powers() + threadIdx.x] = exp2f(static_cast<float>(threadIdx.x) * log2f(rule.gamma(h)));
     }
     auto load_keys_and_values = [&](int first) {
         load_rows_shared<Aligned, block_threads>(keys, at.stride(), chunk_tokens, 0, at.features, D,

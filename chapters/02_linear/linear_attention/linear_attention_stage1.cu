@@ -75,7 +75,7 @@ __global__ void sum_before(TensorView<float, 3> sums, TensorView<const float, 2>
 // A block: a chunk of a head, a tile of the columns of its output. Causal: the state before the chunk, and its pairs;
 // else the sum over all keys alone, which stands in the place of chunk 0.
 template <bool Aligned>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, 1)
     answer(Inputs<float> in, Options options, States states, TensorView<float, 4> out) {
     __shared__ __align__(16) float queries[chunk_tokens * stride], keys[chunk_tokens * stride], matrix[tile * tile],
         weights[chunk_tokens * weight_stride], normalizer[tile], denominators[chunk_tokens];
