@@ -109,6 +109,26 @@ Sizes generated_sizes(std::uint64_t seed) {
 
 }  // namespace
 
+TEST_CASE("retention: there are golden cases of each kind") {
+    const std::vector<Case> cases = testing::golden_cases("retention");
+    REQUIRE(cases.size() >= 15);
+    auto count = [&](auto is_kind) { return std::count_if(cases.begin(), cases.end(), is_kind); };
+    for (const char* form : {"parallel", "recurrent", "chunked"})
+        CHECK(count([&](const Case& c) {
+                  return c.params.choice("form", {"parallel", "recurrent", "chunked"}, "parallel") == form;
+              }) >= 3);
+    CHECK(count([](const Case& c) { return c.inputs.count("initial_state") > 0; }) >= 3);
+    CHECK(count([](const Case& c) { return c.inputs.at("k").shape[2] > 32; }) >= 3);
+}
+
+TEST_CASE("retention: naive agrees with other people's in every precision") {
+    testing::check_naive_on_golden_cases("retention");
+}
+
+TEST_CASE("retention: both CUDA stages agree with other people's") {
+    testing::check_cuda_on_golden_cases("retention", 2);
+}
+
 TEST_CASE("retention: parallel, recurrent and chunked are one function") {
     // Kills: a state that fades once too often or too rarely, a last chunk that fades as a whole one.
     for (std::uint64_t seed = 1; seed <= 30; ++seed) {
