@@ -59,6 +59,14 @@ class Counted {
         ++counted_costs.logarithms;
         return std::log(x.value_);
     }
+    friend Counted expm1(Counted x) {
+        ++counted_costs.exponentials;
+        return std::expm1(x.value_);
+    }
+    friend Counted log1p(Counted x) {
+        ++counted_costs.logarithms;
+        return std::log1p(x.value_);
+    }
     friend Counted sqrt(Counted x) {
         ++counted_costs.square_roots;
         return std::sqrt(x.value_);

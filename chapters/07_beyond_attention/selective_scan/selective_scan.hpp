@@ -1,0 +1,142 @@
+// The selective scan, the interface: the recurrence inside Mamba. Each channel has S numbers of state, which fade and
+// are written to as the token itself decides: Δ, B and C are made from it.
+//
+//     h_t = exp(Δ_t A) h_{t-1} + Δ_t B_t u_t          S numbers for each channel
+//     y_t = C_t·h_t + D u_t,   out_t = y_t · silu(z_t)
+//
+// Book 19.4, family 7. Gu and Dao 2023, "Mamba" (arXiv 2312.00752), section 3 and algorithm 2.
+#pragma once
+
+#include "common/measure/costs.hpp"
+#include "common/tensor/half.hpp"
+#include "common/tensor/shape_check.hpp"
+#include "common/tensor/tensor_view.hpp"
+
+namespace attn::selective_scan {
+
+// What a token is multiplied by before it enters the state. The paper's formula is the zero-order hold,
+// (exp(Δ A) - 1)/(Δ A) · Δ B; the released code takes its limit for small Δ A, which is Euler's step.
+enum class Discretization { euler, zoh };
+
+// Token by token; or in chunks, in which the steps are put together as pairs (a, b): first (a₀, b₀), then (a₁, b₁) is
+// (a₁ a₀, a₁ b₀ + b₁). Parallel: one chunk of all tokens.
+enum class Form { sequential, parallel, chunked };
+
+struct Options {
+    bool delta_softplus = false;  // Δ = softplus(delta + delta_bias)
+    Discretization discretization = Discretization::euler;
+    Form form = Form::sequential;
+    int chunk = 32;
+};
+
+// The letters: B batch, D channels, L positions, S numbers of state for each channel.
+struct Sizes {
+    int B, D, L, S;
+};
+
+template <class T>
+struct Inputs {
+    using Sum = accumulator_t<T>;
+    TensorView<const T, 3> u;                // [B, D, L]
+    TensorView<const T, 3> delta;            // [B, D, L]
+    TensorView<const Sum, 2> a;              // [D, S], negative in a model
+    TensorView<const T, 3> b;                // [B, S, L]
+    TensorView<const T, 3> c;                // [B, S, L]
+    TensorView<const Sum, 1> d;              // [D]: what of u goes past the state; optional
+    TensorView<const T, 3> z;                // [B, D, L]: the gate; optional
+    TensorView<const Sum, 1> delta_bias;     // [D]; optional
+    TensorView<const Sum, 3> initial_state;  // [B, D, S], after the token before the first; optional
+
+    ATTN_HOST_DEVICE Sizes sizes() const { return {u.extent(0), u.extent(1), u.extent(2), a.extent(1)}; }
+    template <class Visitor>
+    void visit(Visitor&& visitor) {
+        visitor("u", u), visitor("delta", delta), visitor("a", a), visitor("b", b), visitor("c", c);
+        visitor("d", d, Optional{}), visitor("z", z, Optional{}), visitor("delta_bias", delta_bias, Optional{});
+        visitor("initial_state", initial_state, Optional{});
+    }
+    struct Optional {};
+};
+
+template <class T>
+struct Outputs {
+    using Sum = accumulator_t<T>;
+    TensorView<T, 3> out;           // [B, D, L]
+    TensorView<Sum, 3> last_state;  // [B, D, S], after the last token
+
+    template <class Visitor>
+    void visit(Visitor&& visitor) {
+        visitor("out", out), visitor("last_state", last_state);
+    }
+
+    // The shapes that belong to the inputs, without data.
+    static Outputs shaped(const Inputs<T>& in) {
+        const Sizes s = in.sizes();
+        return {{nullptr, {s.B, s.D, s.L}}, {nullptr, {s.B, s.D, s.S}}};
+    }
+};
+
+// Throws ShapeError where the inputs contradict each other.
+template <class T>
+void check_shapes(const Inputs<T>& in) {
+    const Sizes s = in.sizes();
+    expect_shape("delta", in.delta, {{s.B, s.D, s.L}}, "[B, D, L], the shape of u");
+    expect_shape("a", in.a, {{s.D, s.S}}, "[D, S] with D of u");
+    expect_shape("b", in.b, {{s.B, s.S, s.L}}, "[B, S, L] with B and L of u, S of a");
+    expect_shape("c", in.c, {{s.B, s.S, s.L}}, "[B, S, L], the shape of b");
+    if (in.d) expect_shape("d", in.d, {{s.D}}, "[D] with D of u");
+    if (in.z) expect_shape("z", in.z, {{s.B, s.D, s.L}}, "[B, D, L], the shape of u");
+    if (in.delta_bias) expect_shape("delta_bias", in.delta_bias, {{s.D}}, "[D] with D of u");
+    if (in.initial_state)
+        expect_shape("initial_state", in.initial_state, {{s.B, s.D, s.S}}, "[B, D, S] with B and D of u, S of a");
+}
+
+// How many pairs are put together when n of them are scanned by doubling: at distances 1, 2, 4, …
+constexpr std::int64_t combinations(std::int64_t n) {
+    std::int64_t count = 0;
+    for (std::int64_t distance = 1; distance < n; distance *= 2) count += n - distance;
+    return count;
+}
+
+// What the naive version costs, exactly. Held beside inputs and outputs: the state of one channel; in chunks the pairs
+// of a chunk, its steps and its outputs. Nothing is n × n in any form.
+template <class T>
+Costs forward_cost(const Inputs<T>& in, const Options& options, std::size_t scalar_bytes) {
+    const Sizes s = in.sizes();
+    const std::int64_t rows = std::int64_t{s.B} * s.D, tokens = rows * s.L, states = tokens * s.S;
+    Costs costs;
+    // [19.4.7-6]
+    if (in.delta_bias) costs.additions += tokens;
+    if (options.delta_softplus)
+        costs.comparisons += tokens, costs.additions += 2 * tokens, costs.exponentials += tokens,
+            costs.logarithms += tokens;
+    // [19.4.7-7]
+    costs.multiplications += 2 * states;
+    costs.exponentials += states;
+    if (options.discretization == Discretization::zoh)
+        costs.exponentials += states, costs.divisions += states, costs.multiplications += states;
+    // [19.4.7-8] [19.4.7-9]
+    costs.multiply_adds += states;
+    std::int64_t held = s.S;
+    if (options.form == Form::sequential) {
+        costs.multiplications += states, costs.multiply_adds += states;
+    } else {
+        const std::int64_t C = options.form == Form::parallel ? s.L : std::min(options.chunk, s.L);
+        const std::int64_t full = s.L / C, rest = s.L % C;
+        const std::int64_t together = rows * s.S * (full * combinations(C) + combinations(rest));
+        costs.multiplications += states + together;  // Δ B u; the factors
+        costs.multiply_adds += states + together;    // of the state before the chunk
+        held += 4 * C;
+    }
+    // [19.4.7-10]
+    if (in.d) costs.multiply_adds += tokens;
+    if (in.z)
+        costs.additions += 2 * tokens, costs.exponentials += tokens, costs.divisions += tokens,
+            costs.multiplications += tokens;
+    costs.bytes_held = held * static_cast<std::int64_t>(scalar_bytes);
+    return costs;
+}
+
+// The type of the CUDA versions, which work in float.
+using CudaFunction = void (*)(const Inputs<float>&, const Options&, const Outputs<float>&);
+
+}  // namespace attn::selective_scan

@@ -1,0 +1,319 @@
+// What must hold of the selective scan, naive and on the device. Beside each property stands the wrong answer that it
+// kills.
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "chapters/02_linear/linear_attention/linear_attention_naive.hpp"
+#include "chapters/07_beyond_attention/selective_scan/selective_scan_naive.hpp"
+#include "common/mechanism/run_case.hpp"
+#include "common/tensor/random.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/golden.hpp"
+#include "tests/support/property.hpp"
+#include "tests/support/refusal.hpp"
+#include "tests/support/xtensor.hpp"
+
+using namespace attn;
+using namespace attn::selective_scan;
+
+namespace {
+
+template <class T>
+struct ScanProblem {
+    Sizes size;
+    Options options;
+    bool gated = true, continues = false;
+    Tensor<T, 3> u, delta, b, c, z, out, last_state, initial_state;
+    Tensor<T, 2> a;
+    Tensor<T, 1> d, delta_bias;
+
+    ScanProblem(Sizes sizes, std::uint64_t seed) : size(sizes) {
+        u = make_tensor<T, 3>({size.B, size.D, size.L}), delta = u, z = u;
+        b = make_tensor<T, 3>({size.B, size.S, size.L}), c = b;
+        initial_state = make_tensor<T, 3>({size.B, size.D, size.S}), a = make_tensor<T, 2>({size.D, size.S});
+        d = make_tensor<T, 1>({{size.D}}), delta_bias = d;
+        fill_normal(view(u), seed), fill_normal(view(delta), seed + 1), fill_normal(view(b), seed + 2);
+        fill_normal(view(c), seed + 3), fill_normal(view(z), seed + 4), fill_normal(view(d), seed + 5);
+        fill_normal(view(delta_bias), seed + 6), fill_normal(view(initial_state), seed + 7);
+        for (int i = 0; i < size.D; ++i)
+            for (int s = 0; s < size.S; ++s) a(i, s) = static_cast<T>(-0.25 * (1 + (i + s) % 7));
+        options.delta_softplus = true;
+        options.discretization = seed % 2 ? Discretization::euler : Discretization::zoh;
+        clear();
+    }
+    template <class U>
+    explicit ScanProblem(const ScanProblem<U>& other) : ScanProblem(other.size, 0) {
+        auto copy = [](const auto& from, auto& to) { std::copy(from.begin(), from.end(), to.begin()); };
+        copy(other.u, u), copy(other.delta, delta), copy(other.b, b), copy(other.c, c), copy(other.z, z);
+        copy(other.d, d), copy(other.delta_bias, delta_bias), copy(other.initial_state, initial_state);
+        copy(other.a, a);
+        options = other.options, gated = other.gated, continues = other.continues;
+    }
+    void clear() {
+        const T nan = static_cast<T>(std::nanf(""));
+        out = make_tensor<T, 3>({size.B, size.D, size.L}, nan);
+        last_state = make_tensor<T, 3>({size.B, size.D, size.S}, nan);
+    }
+    Inputs<T> inputs() const {
+        Inputs<T> in;
+        in.u = view(u), in.delta = view(delta), in.a = view(a), in.b = view(b), in.c = view(c);
+        if (gated) in.d = view(d), in.z = view(z), in.delta_bias = view(delta_bias);
+        if (continues) in.initial_state = view(initial_state);
+        return in;
+    }
+    // The tokens first … first + count - 1 alone, beginning where `before` has ended.
+    ScanProblem tokens(int first, int count, const ScanProblem* before = nullptr) const {
+        ScanProblem part({size.B, size.D, count, size.S}, 0);
+        part.options = options, part.gated = gated;
+        part.a = a, part.d = d, part.delta_bias = delta_bias;
+        part.u = xt::view(u, xt::all(), xt::all(), xt::range(first, first + count));
+        part.delta = xt::view(delta, xt::all(), xt::all(), xt::range(first, first + count));
+        part.b = xt::view(b, xt::all(), xt::all(), xt::range(first, first + count));
+        part.c = xt::view(c, xt::all(), xt::all(), xt::range(first, first + count));
+        part.z = xt::view(z, xt::all(), xt::all(), xt::range(first, first + count));
+        if (before) part.continues = true, part.initial_state = before->last_state;
+        return part;
+    }
+};
+
+template <class T>
+ScanProblem<T> solved(ScanProblem<T> problem) {
+    problem.clear();
+    naive(problem.inputs(), problem.options, Outputs<T>{view(problem.out), view(problem.last_state)});
+    return problem;
+}
+ScanProblem<double> solved(ScanProblem<double> problem, Form form, int chunk = 32) {
+    problem.options.form = form, problem.options.chunk = chunk;
+    return solved(problem);
+}
+ScanProblem<float> solved(ScanProblem<float> problem, const CudaVersion& version) {
+    problem.clear();
+    cuda_function<CudaFunction>(version)(problem.inputs(), problem.options,
+                                         Outputs<float>{view(problem.out), view(problem.last_state)});
+    return problem;
+}
+std::vector<CudaVersion> stages() { return cuda_versions("selective_scan", ATTN_TEST_DEVICE); }
+
+template <class T, class U, std::size_t N>
+double error(const xt::xtensor<T, N>& a, const xt::xtensor<U, N>& b) {
+    return testing::relative_error(view(a), view(b));
+}
+template <class T>
+Tensor<T, 3> tokens_of(const Tensor<T, 3>& tensor, int first, int count) {
+    return xt::view(tensor, xt::all(), xt::all(), xt::range(first, first + count));
+}
+template <class T, std::size_t N>
+bool same_bits(const xt::xtensor<T, N>& a, const xt::xtensor<T, N>& b) {
+    return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+
+Sizes generated_sizes(std::uint64_t seed) {
+    auto pick = [&](std::uint64_t what, int low, int high) { return random_integer(seed, what, low, high); };
+    return {pick(1, 1, 2), pick(2, 1, 5), seed % 4 ? pick(3, 1, 90) : pick(3, 250, 600), pick(4, 1, 17)};
+}
+
+}  // namespace
+
+TEST_CASE("selective scan: there are golden cases of each kind") {
+    const std::vector<Case> cases = testing::golden_cases("selective_scan");
+    REQUIRE(cases.size() >= 20);
+    auto count = [&](auto is_kind) { return std::count_if(cases.begin(), cases.end(), is_kind); };
+    CHECK(count([](const Case& c) {
+              return c.params.choice("discretization", {"euler", "zoh"}, "euler") == "zoh";
+          }) >= 4);
+    CHECK(count([](const Case& c) { return c.params.boolean("delta_softplus", false); }) >= 5);
+    for (const char* optional : {"d", "z", "delta_bias", "initial_state"})
+        CHECK(count([&](const Case& c) { return c.inputs.count(optional) > 0; }) >= 4);
+}
+
+TEST_CASE("selective scan: naive agrees with mamba's reference in every precision") {
+    testing::check_naive_on_golden_cases("selective_scan");
+}
+
+TEST_CASE("selective scan: both CUDA stages agree with mamba's reference") {
+    testing::check_cuda_on_golden_cases("selective_scan", 2);
+}
+
+TEST_CASE("selective scan: sequential, chunked and parallel are one function") {
+    // Kills: pairs put together in the wrong order, a carry that is lost between chunks, a short last chunk.
+    for (std::uint64_t seed = 1; seed <= 24; ++seed) {
+        ScanProblem<double> problem(generated_sizes(seed), 10 * seed + seed);
+        problem.continues = seed % 3 == 0, problem.gated = seed % 5 != 0;
+        const auto expected = solved(problem, Form::sequential);
+        for (int chunk : {0, 1, 2, 7, 32, 1000}) {
+            INFO("seed " << seed << ", chunk " << chunk << " (0: parallel)");
+            const auto result = chunk ? solved(problem, Form::chunked, chunk) : solved(problem, Form::parallel);
+            CHECK(error(result.out, expected.out) <= 1e-11);
+            CHECK(error(result.last_state, expected.last_state) <= 1e-11);
+        }
+    }
+}
+
+TEST_CASE("selective scan: with A = 0 it is linear attention with q = C, k = B and v = Δ u") {
+    ScanProblem<double> p({2, 3, 20, 4}, 3);
+    p.gated = false, p.options.delta_softplus = false, p.options.discretization = Discretization::euler;
+    p.a.fill(0);
+    const auto result = solved(p);
+    auto q = make_tensor<double, 4>({2, 1, 20, 4}), k = q, v = make_tensor<double, 4>({2, 1, 20, 3}), out = v;
+    for (int b = 0; b < 2; ++b)
+        for (int t = 0; t < 20; ++t) {
+            for (int s = 0; s < 4; ++s) q(b, 0, t, s) = p.c(b, s, t), k(b, 0, t, s) = p.b(b, s, t);
+            for (int d = 0; d < 3; ++d) v(b, 0, t, d) = p.delta(b, d, t) * p.u(b, d, t);
+        }
+    auto state = make_tensor<double, 4>({2, 1, 4, 3});
+    auto normalizer = make_tensor<double, 3>({2, 1, 4});
+    linear_attention::Inputs<double> in;
+    const auto &queries = q, &keys = k, &values = v;
+    in.q = view(queries), in.k = view(keys), in.v = view(values);
+    linear_attention::Outputs<double> outputs;
+    outputs.out = view(out), outputs.state = view(state), outputs.normalizer = view(normalizer);
+    linear_attention::naive_forward(
+        in, {.feature_map = linear_attention::FeatureMap::identity, .causal = true, .normalize = false}, outputs);
+    for (int b = 0; b < 2; ++b)
+        for (int t = 0; t < 20; ++t)
+            for (int d = 0; d < 3; ++d) CHECK(std::abs(result.out(b, d, t) - out(b, 0, t, d)) <= 1e-13);
+}
+
+TEST_CASE("selective scan: Δ = 0 leaves the state, a large Δ forgets it, and z = 0 closes the gate") {
+    ScanProblem<double> p({1, 2, 9, 3}, 4);
+    p.options.delta_softplus = false, p.continues = true, p.gated = false;
+    p.delta.fill(0);
+    CHECK(same_bits(solved(p).last_state, p.initial_state));
+    p.delta.fill(1000);
+    const auto forgotten = solved(p);
+    p.initial_state *= 5;
+    CHECK(same_bits(solved(p).out, forgotten.out));
+    ScanProblem<double> closed({1, 2, 9, 3}, 5);
+    closed.z.fill(0);
+    for (double x : solved(closed).out) CHECK(x == 0);
+}
+
+TEST_CASE("selective scan: with zero-order hold one number of state is a gate, which Euler's step is not") {
+    // Mamba, theorem 1: A = -1, B = 1 and Δ = softplus(x) give h = (1 - g) h + g u with g = sigmoid(x).
+    for (Discretization rule : {Discretization::zoh, Discretization::euler}) {
+        ScanProblem<double> p({1, 1, 30, 1}, 6);
+        p.gated = false, p.options.delta_softplus = true, p.options.discretization = rule;
+        p.a.fill(-1), p.b.fill(1), p.c.fill(1), p.delta *= 3;
+        const auto result = solved(p);
+        double h = 0, difference = 0;
+        for (int t = 0; t < 30; ++t) {
+            const double gate = 1 / (1 + std::exp(-p.delta(0, 0, t)));
+            h = (1 - gate) * h + gate * p.u(0, 0, t);
+            difference = std::max(difference, std::abs(result.out(0, 0, t) - h));
+        }
+        if (rule == Discretization::zoh)
+            CHECK(difference <= 1e-13);
+        else
+            CHECK(difference >= 0.1);
+    }
+}
+
+TEST_CASE("selective scan: in pieces with the state it is the whole, to the bit; later tokens may be NaN") {
+    const ScanProblem<double> p({2, 3, 15, 4}, 7);
+    const auto all = solved(p);
+    auto before = solved(p.tokens(0, 1));
+    for (int t = 1; t < 15; ++t) {
+        const auto step = solved(p.tokens(t, 1, &before));
+        CHECK(same_bits(step.out, tokens_of(all.out, t, 1)));
+        before = step;
+    }
+    CHECK(same_bits(before.last_state, all.last_state));
+    for (Form form : {Form::sequential, Form::chunked, Form::parallel}) {
+        const auto clean = solved(p, form, 4);
+        auto poisoned = p;
+        for (auto* tensor : {&poisoned.u, &poisoned.delta, &poisoned.b, &poisoned.c, &poisoned.z})
+            xt::view(*tensor, xt::all(), xt::all(), xt::range(6, 15)) = std::nan("");
+        CHECK(same_bits(tokens_of(solved(poisoned, form, 4).out, 0, 6), tokens_of(clean.out, 0, 6)));
+    }
+}
+
+TEST_CASE("selective scan: the matrix that it is for given Δ, B and C is no attention matrix") {
+    // Column j: the answer to a u that is 1 at j and 0 elsewhere. Lower triangular; with one number of state any part
+    // of it below the diagonal has rank 1; its rows do not sum to 1, and some of it is negative.
+    constexpr int L = 12;
+    ScanProblem<double> p({1, 1, L, 1}, 8);
+    p.gated = false;
+    xt::xarray<double> M = xt::zeros<double>({L, L});
+    for (int j = 0; j < L; ++j) {
+        p.u.fill(0), p.u(0, 0, j) = 1;
+        const auto column = solved(p);
+        for (int i = 0; i < L; ++i) M(i, j) = column.out(0, 0, i);
+    }
+    double most = 0, minor = 0, least = 0, off = 0;
+    for (int i = 0; i < L; ++i) {
+        double sum = 0;
+        for (int j = 0; j < L; ++j) {
+            if (j > i) CHECK(M(i, j) == 0);
+            sum += M(i, j), most = std::max(most, std::abs(M(i, j))), least = std::min(least, M(i, j));
+        }
+        off = std::max(off, std::abs(sum - 1));
+    }
+    for (int i = 6; i < L - 1; ++i)
+        for (int j = 0; j < 5; ++j)
+            minor = std::max(minor, std::abs(M(i, j) * M(i + 1, j + 1) - M(i, j + 1) * M(i + 1, j)));
+    CHECK(minor <= 1e-14 * most * most);
+    CHECK(off > 0.1);
+    CHECK(least < 0);
+}
+
+TEST_CASE("selective scan: a small step is not lost in float") {
+    // Kills: log(1 + exp(x)), which is 0 in float below -17.
+    ScanProblem<float> p({1, 2, 9, 3}, 9);
+    p.gated = false, p.delta = p.delta - 22.0f;
+    const auto exact = solved(ScanProblem<double>(p));
+    CHECK(error(solved(p).out, exact.out) <= 2e-6);
+    for (const CudaVersion& version : stages()) CHECK(error(solved(p, version).out, exact.out) <= 2e-6);
+}
+
+TEST_CASE("selective scan: costs by formula equal the counts, in every form") {
+    for (std::uint64_t seed = 1; seed <= 16; ++seed)
+        for (const char* form : {"sequential", "parallel", "chunked"}) {
+            const Sizes s = generated_sizes(seed);
+            Case input = random_case("selective_scan", s.L,
+                                     {{"u", {s.B, s.D, s.L}},
+                                      {"delta", {s.B, s.D, s.L}},
+                                      {"a", {s.D, s.S}},
+                                      {"b", {s.B, s.S, s.L}},
+                                      {"c", {s.B, s.S, s.L}}});
+            if (seed % 2) input.inputs["d"] = random_array({s.D}, 1);
+            if (seed % 3) input.inputs["z"] = random_array({s.B, s.D, s.L}, 2);
+            if (seed % 5) input.inputs["delta_bias"] = random_array({s.D}, 3);
+            input.params = Params::parse(
+                fmt::format(R"({{"form": "{}", "chunk": {}, "delta_softplus": {}, "discretization": "{}"}})", form,
+                            1 + seed % 40, seed % 4 < 2, seed % 2 ? "zoh" : "euler"),
+                "generated");
+            const Mechanism& mechanism = *find_mechanism("selective_scan");
+            INFO("seed " << seed << " " << form);
+            CHECK(mechanism.counted_costs(input) == mechanism.predicted_costs(input));
+        }
+}
+
+TEST_CASE("selective scan, on the device: every stage equals double, from any state on") {
+    for (std::uint64_t seed = 1; seed <= 16; ++seed) {
+        ScanProblem<float> problem(generated_sizes(seed), 10 * seed + seed);
+        problem.continues = seed % 3 == 0, problem.gated = seed % 5 != 0;
+        const auto exact = solved(ScanProblem<double>(problem));
+        for (const CudaVersion& version : stages()) {
+            const auto result = solved(problem, version);
+            INFO("seed " << seed << " " << version.name << " L" << problem.size.L << " S" << problem.size.S);
+            CHECK(error(result.out, exact.out) <= 3e-6);
+            CHECK(error(result.last_state, exact.last_state) <= 3e-6);
+        }
+    }
+}
+
+TEST_CASE("selective scan, on the device: a token has the same bits in a prefix and among all; later ones may be NaN") {
+    for (const CudaVersion& version : stages()) {
+        const ScanProblem<float> problem({1, 3, 600, 5}, 5);
+        const auto all = solved(problem, version);
+        for (int count : {1, 31, 32, 255, 256, 257, 599}) {
+            INFO(version.name << ", the first " << count);
+            CHECK(same_bits(solved(problem.tokens(0, count), version).out, tokens_of(all.out, 0, count)));
+            auto poisoned = problem;
+            for (auto* tensor : {&poisoned.u, &poisoned.delta, &poisoned.b, &poisoned.c, &poisoned.z})
+                xt::view(*tensor, xt::all(), xt::all(), xt::range(count, 600)) = std::nanf("");
+            CHECK(same_bits(tokens_of(solved(poisoned, version).out, 0, count), tokens_of(all.out, 0, count)));
+        }
+    }
+}
