@@ -1,0 +1,75 @@
+// Makes RWKV's weighted mean known to the program.
+#include "chapters/07_beyond_attention/rwkv/rwkv.hpp"
+
+#include <fmt/format.h>
+
+#include "chapters/07_beyond_attention/rwkv/rwkv_naive.hpp"
+#include "common/mechanism/run_case.hpp"
+#include "common/mechanism/trace.hpp"
+
+namespace attn::rwkv {
+namespace {
+
+struct Description {
+    static constexpr const char* name = "rwkv";
+    static constexpr const char* section = "19.4";
+    static constexpr const char* chapter = "07_beyond_attention";
+    template <class T>
+    using Inputs = rwkv::Inputs<T>;
+    template <class T>
+    using Outputs = rwkv::Outputs<T>;
+    using Options = rwkv::Options;
+    using CudaFunction = rwkv::CudaFunction;
+
+    static std::vector<std::string> params() { return {}; }
+
+    template <class T>
+    static Options options(const Params&, const Inputs<T>&) {
+        return {};
+    }
+    template <class T>
+    static void check(const Inputs<T>& in, const Options&) {
+        check_shapes(in);
+    }
+    template <class T>
+    static void naive(const Inputs<T>& in, const Options& options, const Outputs<T>& out) {
+        rwkv::naive(in, options, out);
+    }
+    template <class T>
+    static Costs cost(const Inputs<T>& in, const Options&, std::size_t scalar_bytes) {
+        return forward_cost(in.sizes(), scalar_bytes);
+    }
+};
+
+Case sized_case(int n) {
+    constexpr int D = 16;
+    Case sized =
+        random_case("rwkv", n, {{"time_decay", {D}}, {"time_first", {D}}, {"key", {1, n, D}}, {"value", {1, n, D}}});
+    for (int d = 0; d < D; ++d) sized.inputs["time_decay"].data<float>()[d] = 1 / static_cast<float>(1 + d);
+    return sized;
+}
+
+// Small enough for paper and pencil: one channel, w = ln 2: the past weighs half as much with each token. Keys are 0
+// and ln 3; without a bonus the token itself weighs 1 and 3.
+void trace() {
+    const double w[] = {std::log(2.0)}, u[] = {0}, k[] = {0, std::log(3.0), 0}, v[] = {4, 8, 0};
+    auto out = make_tensor<double, 3>({1, 3, 1}), state = make_tensor<double, 3>({1, 3, 1});
+    const Inputs<double> inputs{{w, {{1}}}, {u, {{1}}}, {k, {{1, 3, 1}}}, {v, {{1, 3, 1}}}};
+    fmt::print(
+        "RWKV, 3 positions, one channel, w = ln 2, no bonus (book 19.4, family 7)\n"
+        "chapters/07_beyond_attention/rwkv/rwkv_naive.hpp at the tags in brackets\n\n");
+    const TracePrinter print;
+    print("key", inputs.key.slice(0));
+    print("value", inputs.value.slice(0));
+    naive(inputs, Options{}, Outputs<double>{view(out), view(state)}, print);
+}
+
+[[maybe_unused]] const bool added = [] {
+    Mechanism mechanism = described_by<Description>();
+    mechanism.sized_case = sized_case;
+    mechanism.trace = trace;
+    return add_mechanism(std::move(mechanism));
+}();
+
+}  // namespace
+}  // namespace attn::rwkv

@@ -1,0 +1,91 @@
+// RWKV (version 4), the interface: a mean of all values so far, of each channel by itself. A value weighs exp(its key),
+// and less with each token that came after it; the token's own has a bonus.
+//
+//     out_t = (Σ_{i<t} exp(k_i - (t-1-i) w) v_i + exp(k_t + u) v_t) / (the same with 1 in the place of v)
+//
+// Nothing is compared with anything: there is no query. What is left of the past are a numerator and a denominator for
+// each channel, kept relative to the largest exponent, so that nothing overflows.
+//
+// Book 19.4, family 7. Peng et al. 2023, "RWKV" (arXiv 2305.13048), section 3.1.2, equation (16), and appendix D.
+#pragma once
+
+#include "common/measure/costs.hpp"
+#include "common/tensor/half.hpp"
+#include "common/tensor/shape_check.hpp"
+#include "common/tensor/tensor_view.hpp"
+
+namespace attn::rwkv {
+
+struct Options {};
+
+// The letters: B batch, L positions, D channels.
+struct Sizes {
+    int B, L, D;
+};
+
+template <class T>
+struct Inputs {
+    using Sum = accumulator_t<T>;
+    TensorView<const Sum, 1> time_decay;  // [D], w: what an exponent loses with each token; above 0 in a model
+    TensorView<const Sum, 1> time_first;  // [D], u: the bonus of the token's own key
+    TensorView<const T, 3> key;           // [B, L, D]
+    TensorView<const T, 3> value;         // [B, L, D]
+
+    ATTN_HOST_DEVICE Sizes sizes() const { return {key.extent(0), key.extent(1), key.extent(2)}; }
+    template <class Visitor>
+    void visit(Visitor&& visitor) {
+        visitor("time_decay", time_decay), visitor("time_first", time_first);
+        visitor("key", key), visitor("value", value);
+    }
+};
+
+template <class T>
+struct Outputs {
+    using Sum = accumulator_t<T>;
+    TensorView<T, 3> out;  // [B, L, D]
+    TensorView<Sum, 3>
+        state;  // [B, 3, D] after the last token: numerator and denominator, both divided by exp(exponent)
+
+    template <class Visitor>
+    void visit(Visitor&& visitor) {
+        visitor("out", out), visitor("state", state);
+    }
+
+    // The shapes that belong to the inputs, without data.
+    static Outputs shaped(const Inputs<T>& in) {
+        const Sizes s = in.sizes();
+        return {{nullptr, {s.B, s.L, s.D}}, {nullptr, {s.B, 3, s.D}}};
+    }
+};
+
+// Throws ShapeError where the inputs contradict each other.
+template <class T>
+void check_shapes(const Inputs<T>& in) {
+    const Sizes s = in.sizes();
+    expect_shape("value", in.value, {{s.B, s.L, s.D}}, "[B, L, D], the shape of key");
+    expect_shape("time_decay", in.time_decay, {{s.D}}, "[D] with D of key");
+    expect_shape("time_first", in.time_first, {{s.D}}, "[D] with D of key");
+}
+
+// What the naive version costs, exactly. It holds the state of one channel.
+inline Costs forward_cost(const Sizes& s, std::size_t scalar_bytes) {
+    const std::int64_t tokens = std::int64_t{s.B} * s.L * s.D;
+    Costs costs;
+    costs.comparisons = 2 * tokens;
+    costs.exponentials = 4 * tokens;
+    costs.multiplications = 4 * tokens;  // what was there, which shrinks; twice for the output, twice for the state
+    costs.multiply_adds = 2 * tokens;    // the token's own value
+    costs.additions = 8 * tokens;        // exponents; the token's own weight
+    costs.divisions = tokens;
+    costs.bytes_held = 3 * static_cast<std::int64_t>(scalar_bytes);
+    return costs;
+}
+
+// The exponent of a state without a token: so small that nothing of it counts, and finite, so that it can be subtracted
+// from itself.
+constexpr double no_exponent = -1e38;
+
+// The type of the CUDA versions, which work in float.
+using CudaFunction = void (*)(const Inputs<float>&, const Options&, const Outputs<float>&);
+
+}  // namespace attn::rwkv
