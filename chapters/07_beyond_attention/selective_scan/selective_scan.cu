@@ -24,10 +24,10 @@ __device__ Pair scan_warp(Pair pair) {
 }
 
 // A block: a channel of a sequence.
-__global__ void __launch_bounds__(block_threads) scan_chunks(Inputs<float> in, Options options, Outputs<float> out) {
-    extern __shared__ float states[];  // [S], before the chunk
-    // Of all steps of a warp; two of each, so that one barrier for each s is enough.
-    __shared__ float fades[2][warps], enters[2][warps];
+__global__ void __launch_bounds__(block_threads, 3) scan_chunks(Inputs<float> in, Options options, Outputs<float> out) {
+    // Of all steps of a warp, two of each so that one barrier for each s is enough; the state before the chunk, [S].
+    extern __shared__ float memory[];
+    float *fades = memory, *enters = fades + 2 * warps, *states = enters + 2 * warps;
     const Sizes size = in.sizes();
     const int b = static_cast<int>(blockIdx.x) / size.D, d = static_cast<int>(blockIdx.x) % size.D;
     const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
@@ -43,12 +43,13 @@ __global__ void __launch_bounds__(block_threads) scan_chunks(Inputs<float> in, O
             // A token behind the end changes nothing.
             const Pair own = exists ? step_of(options, delta, in.a(d, s), in.b(b, s, t), u) : Pair{};
             Pair pair = scan_warp(own);
-            if (lane == 31) fades[s % 2][warp] = pair.fades, enters[s % 2][warp] = pair.enters;
+            const int side = s % 2 * warps;
+            if (lane == 31) fades[side + warp] = pair.fades, enters[side + warp] = pair.enters;
             const float before_chunk = states[s];
             __syncthreads();  // all warps have their pair there, and have read the state
             // [19.4.7-12] the warps before this one, and the state before the chunk
             float before_warp = before_chunk;
-            for (int w = 0; w < warp; ++w) before_warp = fmaf(fades[s % 2][w], before_warp, enters[s % 2][w]);
+            for (int w = 0; w < warp; ++w) before_warp = fmaf(fades[side + w], before_warp, enters[side + w]);
             const float h = fmaf(pair.fades, before_warp, pair.enters);
             if (exists) y = fmaf(in.c(b, s, t), h, y);
             if (thread == block_threads - 1) states[s] = h;
@@ -63,7 +64,7 @@ void launch_stage2(const Inputs<float>& in, const Options& options, const Output
     const Sizes size = in.sizes();
     launch(scan_chunks,
            {static_cast<unsigned>(size.B) * static_cast<unsigned>(size.D), block_threads,
-            static_cast<std::size_t>(size.S) * sizeof(float)},
+            static_cast<std::size_t>(4 * warps + size.S) * sizeof(float)},
            in, options, out);
 }
 
