@@ -54,11 +54,12 @@ Case sized_case(int n) {
 std::vector<RecallEntry> recall_entries() {
     constexpr int D = 32, W = 32;
     auto numbers = [](int keys) { return std::int64_t{keys} * (D + recall_value_dim); };
-    return {{"softmax, D = 32", D, {4}, numbers, [](Case&, std::uint64_t) {}},
+    return {{"softmax, D = 32", D, {4}, numbers, false, [](Case&, std::uint64_t) {}},
             {"window of 32, D = 32",
              D,
              {4},
              [=](int pairs) { return numbers(std::min(pairs, W)); },
+             false,
              // A query at the end sees the last keys only.
              [](Case& question, std::uint64_t) {
                  for (const char* name : {"k", "v"}) {
@@ -96,13 +97,7 @@ void trace() {
     print("log_sum_exp of each row", view(std::as_const(log_sum_exp)).slice(0, 0));
 }
 
-[[maybe_unused]] const bool added = [] {
-    Mechanism mechanism = described_by<Description>();
-    mechanism.sized_case = sized_case;
-    mechanism.trace = trace;
-    mechanism.recall = recall_entries();
-    return add_mechanism(std::move(mechanism));
-}();
+[[maybe_unused]] const bool added = add_described<Description>(sized_case, trace, recall_entries());
 
 }  // namespace
 }  // namespace attn::dense

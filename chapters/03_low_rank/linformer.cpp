@@ -68,6 +68,7 @@ std::vector<RecallEntry> recall_entries() {
              D,
              {0.25, 1, 4},
              [](int) { return std::int64_t{K} * (D + recall_value_dim); },
+             false,
              [](Case& question, std::uint64_t seed) {
                  const std::int64_t pairs = question.inputs["k"].shape[2];
                  Array projection = random_array({K, pairs}, 1000 + seed);
@@ -105,13 +106,7 @@ void trace() {
     linformer::naive(inputs, Options{1}, Outputs<double>{view(out)}, print);
 }
 
-[[maybe_unused]] const bool added = [] {
-    Mechanism mechanism = described_by<Description>();
-    mechanism.sized_case = sized_case;
-    mechanism.trace = trace;
-    mechanism.recall = recall_entries();
-    return add_mechanism(std::move(mechanism));
-}();
+[[maybe_unused]] const bool added = add_described<Description>(sized_case, trace, recall_entries());
 
 }  // namespace
 }  // namespace attn::linformer

@@ -73,12 +73,7 @@ void trace() {
     print("log_sum_exp = m + log l of each row", view(std::as_const(log_sum_exp)).slice(0, 0));
 }
 
-[[maybe_unused]] const bool added = [] {
-    Mechanism mechanism = described_by<Description>();
-    mechanism.sized_case = sized_case;
-    mechanism.trace = trace;
-    return add_mechanism(std::move(mechanism));
-}();
+[[maybe_unused]] const bool added = add_described<Description>(sized_case, trace);
 
 }  // namespace
 }  // namespace attn::flash_attention

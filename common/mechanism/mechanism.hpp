@@ -27,6 +27,8 @@ struct RecallEntry {
     // best counts.
     std::vector<double> gains;
     std::function<std::int64_t(int pairs)> state_numbers;  // kept of so many pairs, to answer any question
+    // Whether out is Σ (q·k_j) v_j as it stands, of which the theory knows the error.
+    bool plain_sum;
     // From a case with q, k and v, [1, 1, pairs, dim], to one of the mechanism, the last `pairs` rows of whose out are
     // the answers. The seed is for what else it draws.
     std::function<void(Case&, std::uint64_t seed)> prepare;

@@ -243,6 +243,17 @@ Mechanism described_by() {
     return mechanism;
 }
 
+// Adds the mechanism that M describes.
+template <class M>
+bool add_described(std::function<Case(int n)> sized_case, std::function<void()> trace,
+                   std::vector<RecallEntry> recall = {}) {
+    Mechanism mechanism = described_by<M>();
+    mechanism.sized_case = std::move(sized_case);
+    mechanism.trace = std::move(trace);
+    mechanism.recall = std::move(recall);
+    return add_mechanism(std::move(mechanism));
+}
+
 // A tensor of a case, close to normal, from the seed.
 inline Array random_array(std::vector<std::int64_t> shape, std::uint64_t seed) {
     Array array = zeros(DType::float32, std::move(shape));

@@ -19,7 +19,7 @@ constexpr int pair_counts[] = {4, 8, 16, 32, 64, 128, 256, 512};
 struct Row {
     std::string name, state;
     int key_dim = 0;
-    bool has_theory = false;
+    bool plain_sum = false;
     std::vector<RecallResult> results;  // one for each of pair_counts
 };
 
@@ -32,7 +32,7 @@ std::vector<Row> measure() {
     std::vector<Row> rows;
     for (const Mechanism& mechanism : mechanisms())
         for (const RecallEntry& entry : mechanism.recall) {
-            Row row{entry.name, state_text(entry), entry.key_dim, entry.name.find("identity") != entry.name.npos, {}};
+            Row row{entry.name, state_text(entry), entry.key_dim, entry.plain_sum, {}};
             for (int pairs : pair_counts) {
                 if (::isatty(STDERR_FILENO)) fmt::print(stderr, "\r{}, m = {} …\033[K", entry.name, pairs);
                 row.results.push_back(recall(mechanism, entry, pairs));
@@ -118,7 +118,7 @@ int recall_verb(const std::filesystem::path& plot) {
                [](const RecallResult& r) { return fmt::format("{:.2f}", r.error); });
     fmt::print("\nidentity, in theory: √((m - 1)/D)\n");
     for (const Row& row : rows) {
-        if (!row.has_theory) continue;
+        if (!row.plain_sum) continue;
         fmt::print("{:<40}", row.name);
         for (int pairs : pair_counts) fmt::print("{:>10.2f}", recall_error_in_theory(pairs, row.key_dim));
         fmt::print("\n");

@@ -6,6 +6,7 @@
 #include "chapters/02_linear/linear_attention/linear_attention.hpp"
 #include "common/tensor/random.hpp"
 #include "common/tensor/tensor.hpp"
+#include "tests/support/tensors.hpp"
 #include "tests/support/xtensor.hpp"
 
 namespace attn::testing {
@@ -77,11 +78,6 @@ struct LinearProblem {
 template <class T>
 Tensor<T, 4> tokens_of(const Tensor<T, 4>& tensor, int first, int count) {
     return xt::view(tensor, xt::all(), xt::all(), xt::range(first, first + count));
-}
-
-template <class T, std::size_t N>
-bool same_bits(const xt::xtensor<T, N>& a, const xt::xtensor<T, N>& b) {
-    return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
 // Around the edges of chunks of 32 and tiles of 64, from the seed; 16-byte rows in a third of them.

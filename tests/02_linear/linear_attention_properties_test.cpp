@@ -7,20 +7,16 @@
 #include "common/mechanism/run_case.hpp"
 #include "tests/02_linear/linear_attention_problem.hpp"
 #include "tests/support/catch.hpp"
-#include "tests/support/property.hpp"
 #include "tests/support/refusal.hpp"
+#include "tests/support/tensors.hpp"
 
 using namespace attn;
 using namespace attn::linear_attention;
+using testing::error;
 using testing::generated_linear_sizes, testing::same_bits, testing::tokens_of;
 using LinearProblem = testing::LinearProblem<double>;
 
 namespace {
-
-template <class T, class U, std::size_t N>
-double error(const xt::xtensor<T, N>& a, const xt::xtensor<U, N>& b) {
-    return testing::relative_error(view(a), view(b));
-}
 
 LinearProblem solved(LinearProblem problem) {
     problem.clear();

@@ -8,11 +8,12 @@
 #include "common/mechanism/cuda_versions.hpp"
 #include "common/tensor/random.hpp"
 #include "tests/support/catch.hpp"
-#include "tests/support/property.hpp"
+#include "tests/support/tensors.hpp"
 #include "tests/support/xtensor.hpp"
 
 using namespace attn;
 using namespace attn::performer;
+using testing::error;
 
 namespace {
 
@@ -61,11 +62,6 @@ Problem<float> solved_on_device(Problem<float> problem) {
     REQUIRE(versions.size() == 1);
     cuda_function<CudaFunction>(versions[0])(problem.inputs(), problem.options, Outputs<float>{view(problem.out)});
     return problem;
-}
-
-template <class T, class U, std::size_t N>
-double error(const xt::xtensor<T, N>& a, const xt::xtensor<U, N>& b) {
-    return testing::relative_error(view(a), view(b));
 }
 
 Sizes generated_sizes(std::uint64_t seed, bool causal) {

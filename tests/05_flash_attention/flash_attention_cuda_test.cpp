@@ -8,11 +8,13 @@
 #include "common/tensor/random.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/property.hpp"
+#include "tests/support/tensors.hpp"
 #include "tests/support/xtensor.hpp"
 
 using namespace attn;
 using namespace attn::flash_attention;
 using testing::relative_error;
+using testing::same_bits;
 
 namespace {
 
@@ -56,11 +58,6 @@ struct Problem {
 };
 
 std::vector<CudaVersion> stages() { return cuda_versions("flash_attention", ATTN_TEST_DEVICE); }
-
-template <class T, std::size_t N>
-bool same_bits(const xt::xtensor<T, N>& a, const xt::xtensor<T, N>& b) {
-    return std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
-}
 
 // Sizes around the edges of tiles of 32 and 64, of strips and of splits, from the seed.
 Sizes generated_sizes(std::uint64_t seed) {

@@ -12,10 +12,12 @@
 #include "common/tensor/random.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/property.hpp"
+#include "tests/support/tensors.hpp"
 #include "tests/support/xtensor.hpp"
 
 using namespace attn;
 using namespace attn::flash_attention;
+using testing::error;
 using testing::relative_error;
 
 namespace {
@@ -112,11 +114,6 @@ Tiles generated_tiles(std::uint64_t seed) {
 std::string text(const Sizes& s, const Tiles& tiles, std::uint64_t seed) {
     return fmt::format("seed {}: B{} H{} G{} Nq{} Nk{} D{} Dv{}, tiles of {} x {}", seed, s.B, s.H, s.G, s.Nq, s.Nk,
                        s.D, s.Dv, tiles.Br, tiles.Bc);
-}
-
-template <class T, std::size_t N>
-double error(const xt::xtensor<T, N>& a, const xt::xtensor<T, N>& b) {
-    return relative_error(view(a), view(b));
 }
 
 // Elements of which not all bits are the same.

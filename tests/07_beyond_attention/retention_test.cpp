@@ -10,12 +10,13 @@
 #include "common/tensor/random.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/golden.hpp"
-#include "tests/support/property.hpp"
 #include "tests/support/refusal.hpp"
+#include "tests/support/tensors.hpp"
 #include "tests/support/xtensor.hpp"
 
 using namespace attn;
 using namespace attn::retention;
+using testing::error, testing::same_bits;
 
 namespace {
 
@@ -86,19 +87,10 @@ RetentionProblem<float> solved(RetentionProblem<float> problem, const CudaVersio
 }
 std::vector<CudaVersion> stages() { return cuda_versions("retention", ATTN_TEST_DEVICE); }
 
-template <class T, class U, std::size_t N>
-double error(const xt::xtensor<T, N>& a, const xt::xtensor<U, N>& b) {
-    return testing::relative_error(view(a), view(b));
-}
 template <class T>
 Tensor<T, 4> tokens_of(const Tensor<T, 4>& tensor, int first, int count) {
     return xt::view(tensor, xt::all(), xt::all(), xt::range(first, first + count));
 }
-template <class T, std::size_t N>
-bool same_bits(const xt::xtensor<T, N>& a, const xt::xtensor<T, N>& b) {
-    return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
-}
-
 Sizes generated_sizes(std::uint64_t seed) {
     auto pick = [&](std::uint64_t what, int low, int high) { return random_integer(seed, what, low, high); };
     Sizes size{pick(1, 1, 2), pick(2, 1, 3), pick(3, 1, 80), pick(4, 1, 70), pick(5, 1, 70)};

@@ -7,11 +7,12 @@
 #include "common/tensor/random.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/golden.hpp"
-#include "tests/support/property.hpp"
+#include "tests/support/tensors.hpp"
 #include "tests/support/xtensor.hpp"
 
 using namespace attn;
 using namespace attn::rwkv;
+using testing::error;
 
 namespace {
 
@@ -54,11 +55,6 @@ MeanProblem<float> solved(MeanProblem<float> problem, const CudaVersion& version
     return problem;
 }
 std::vector<CudaVersion> stages() { return cuda_versions("rwkv", ATTN_TEST_DEVICE); }
-
-template <class T, class U, std::size_t N>
-double error(const xt::xtensor<T, N>& a, const xt::xtensor<U, N>& b) {
-    return testing::relative_error(view(a), view(b));
-}
 
 Sizes generated_sizes(std::uint64_t seed) {
     auto pick = [&](std::uint64_t what, int low, int high) { return random_integer(seed, what, low, high); };

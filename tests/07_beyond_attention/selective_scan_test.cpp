@@ -10,12 +10,13 @@
 #include "common/tensor/random.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/golden.hpp"
-#include "tests/support/property.hpp"
 #include "tests/support/refusal.hpp"
+#include "tests/support/tensors.hpp"
 #include "tests/support/xtensor.hpp"
 
 using namespace attn;
 using namespace attn::selective_scan;
+using testing::error, testing::same_bits;
 
 namespace {
 
@@ -95,19 +96,10 @@ ScanProblem<float> solved(ScanProblem<float> problem, const CudaVersion& version
 }
 std::vector<CudaVersion> stages() { return cuda_versions("selective_scan", ATTN_TEST_DEVICE); }
 
-template <class T, class U, std::size_t N>
-double error(const xt::xtensor<T, N>& a, const xt::xtensor<U, N>& b) {
-    return testing::relative_error(view(a), view(b));
-}
 template <class T>
 Tensor<T, 3> tokens_of(const Tensor<T, 3>& tensor, int first, int count) {
     return xt::view(tensor, xt::all(), xt::all(), xt::range(first, first + count));
 }
-template <class T, std::size_t N>
-bool same_bits(const xt::xtensor<T, N>& a, const xt::xtensor<T, N>& b) {
-    return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
-}
-
 Sizes generated_sizes(std::uint64_t seed) {
     auto pick = [&](std::uint64_t what, int low, int high) { return random_integer(seed, what, low, high); };
     return {pick(1, 1, 2), pick(2, 1, 5), seed % 4 ? pick(3, 1, 90) : pick(3, 250, 600), pick(4, 1, 17)};

@@ -75,6 +75,7 @@ std::vector<RecallEntry> recall_entries() {
                            D,
                            {1.0 / D},
                            [D](int) { return std::int64_t{D} * recall_value_dim; },
+                           true,
                            [](Case& question, std::uint64_t) {
                                question.params =
                                    Params::parse(R"({"feature_map": "identity", "normalize": false})", "recall");
@@ -84,6 +85,7 @@ std::vector<RecallEntry> recall_entries() {
                            D,
                            {1, 2, 4, 8},
                            [D](int) { return std::int64_t{D} * (recall_value_dim + 1); },
+                           false,
                            [](Case&, std::uint64_t) {}});
     return entries;
 }
@@ -112,13 +114,7 @@ void trace() {
     naive_forward(inputs, Options{.causal = true}, outputs, print);
 }
 
-[[maybe_unused]] const bool added = [] {
-    Mechanism mechanism = described_by<Description>();
-    mechanism.sized_case = sized_case;
-    mechanism.trace = trace;
-    mechanism.recall = recall_entries();
-    return add_mechanism(std::move(mechanism));
-}();
+[[maybe_unused]] const bool added = add_described<Description>(sized_case, trace, recall_entries());
 
 }  // namespace
 }  // namespace attn::linear_attention

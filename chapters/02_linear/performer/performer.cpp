@@ -67,6 +67,7 @@ std::vector<RecallEntry> recall_entries() {
                            D,
                            {0.25, 0.5, 1, 2},
                            [M](int) { return std::int64_t{M} * (recall_value_dim + 2); },
+                           false,
                            [M](Case& question, std::uint64_t seed) {
                                question.inputs["features"] = features_array(M, D, 1000 + seed);
                            }});
@@ -89,13 +90,7 @@ void trace() {
     naive(inputs, Options{true}, Outputs<double>{view(out)}, print);
 }
 
-[[maybe_unused]] const bool added = [] {
-    Mechanism mechanism = described_by<Description>();
-    mechanism.sized_case = sized_case;
-    mechanism.trace = trace;
-    mechanism.recall = recall_entries();
-    return add_mechanism(std::move(mechanism));
-}();
+[[maybe_unused]] const bool added = add_described<Description>(sized_case, trace, recall_entries());
 
 }  // namespace
 }  // namespace attn::performer

@@ -157,7 +157,6 @@ __global__ void __launch_bounds__(block_threads, 1) attend(Work work) {
             }
         __syncthreads();
 
-        const int part_stride = feature_tiles;
         if (has_queries) {
             float denominator = 0;
 #pragma unroll
@@ -166,12 +165,11 @@ __global__ void __launch_bounds__(block_threads, 1) attend(Work work) {
                 denominator = fmaf(memory.query[at], memory.maximum[at], denominator);
             }
             denominator = sum_over_lanes<lanes>(denominator);
-            // The values' strip is free where there are no keys, and queries come last where there are: but `rows` is
-            // free in both cases.
+            // Into the place of the rows, which nobody needs any more.
             if (lane == 0) memory.rows[token] = denominator;
             if (lane == 0 && work.parts.sums && first_value == 0 && first + token < size.Nq) {
-                work.parts.states(b, h, (first + token) * part_stride + feature_tile, 0) = most;
-                work.parts.states(b, h, (first + token) * part_stride + feature_tile, 1) = denominator;
+                work.parts.states(b, h, (first + token) * feature_tiles + feature_tile, 0) = most;
+                work.parts.states(b, h, (first + token) * feature_tiles + feature_tile, 1) = denominator;
             }
         }
         __syncthreads();  // the denominators are complete
@@ -197,7 +195,7 @@ __global__ void __launch_bounds__(block_threads, 1) attend(Work work) {
             for (int distance = 1; distance < groups; distance *= 2) sum += __shfl_xor_sync(all_lanes, sum, distance);
             if (group != 0 || first + i >= size.Nq || first_value + column >= size.Dv) continue;
             if (work.parts.sums)
-                work.parts.sums(b, h, (first + i) * part_stride + feature_tile, first_value + column) = sum;
+                work.parts.sums(b, h, (first + i) * feature_tiles + feature_tile, first_value + column) = sum;
             else
                 work.out(b, h, first + i, first_value + column) = sum / memory.rows[i];
         }

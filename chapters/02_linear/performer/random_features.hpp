@@ -35,25 +35,23 @@ inline Tensor<double, 2> orthogonal_factor(Tensor<double, 2> a, Signs signs) {
     Tensor<double, 2> q = make_tensor<double, 2>({n, n});
     for (int i = 0; i < n; ++i) q(i, i) = 1;
     for (int column = 0; column < n; ++column) {
-        double norm = 0;
-        for (int i = column; i < n; ++i) norm += a(i, column) * a(i, column);
-        norm = std::sqrt(norm);
-        const double diagonal = a(column, column) > 0 ? -norm : norm;  // of R: the sign that loses no digits
-        Tensor<double, 1> u = make_tensor<double, 1>({{n}});
-        for (int i = column; i < n; ++i) u(i) = a(i, column);
-        u(column) -= diagonal;
-        double squares = 0;
-        for (int i = column; i < n; ++i) squares += u(i) * u(i);
-        if (column == n - 1) squares = 0;  // nothing to reflect in the last column: R's diagonal is what stands there
-        const double sign_of_diagonal = column == n - 1 ? a(column, column) : diagonal;
-        if (squares > 0)
-            for (int c = 0; c < n; ++c) {
+        if (column + 1 < n) {  // the last column has nothing below its diagonal to reflect
+            double norm = 0;
+            for (int i = column; i < n; ++i) norm += a(i, column) * a(i, column);
+            norm = std::sqrt(norm);
+            Tensor<double, 1> u = make_tensor<double, 1>({{n}});
+            for (int i = column; i < n; ++i) u(i) = a(i, column);
+            u(column) += a(column, column) > 0 ? norm : -norm;  // R's diagonal gets the sign that loses no digits
+            double squares = 0;
+            for (int i = column; i < n; ++i) squares += u(i) * u(i);
+            for (int c = 0; squares > 0 && c < n; ++c) {
                 double of_a = 0, of_q = 0;
                 for (int i = column; i < n; ++i) of_a += u(i) * a(i, c), of_q += u(i) * q(c, i);
                 for (int i = column; i < n; ++i)
                     a(i, c) -= 2 * of_a / squares * u(i), q(c, i) -= 2 * of_q / squares * u(i);
             }
-        if (signs == Signs::corrected && sign_of_diagonal < 0)
+        }
+        if (signs == Signs::corrected && a(column, column) < 0)
             for (int i = 0; i < n; ++i) q(i, column) = -q(i, column);
     }
     return q;

@@ -120,10 +120,7 @@ void trace() {
 
 template <class D>
 bool add() {
-    Mechanism mechanism = described_by<D>();
-    mechanism.sized_case = [](int n) { return sized_case(D::name, n); };
-    mechanism.trace = trace;
-    return add_mechanism(std::move(mechanism));
+    return add_described<D>([](int n) { return sized_case(D::name, n); }, trace);
 }
 [[maybe_unused]] const bool added = add<Description>() && add<MultiQuery>();
 

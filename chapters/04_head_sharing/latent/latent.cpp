@@ -116,12 +116,7 @@ void trace() {
     }
 }
 
-[[maybe_unused]] const bool added = [] {
-    Mechanism mechanism = described_by<Description>();
-    mechanism.sized_case = sized_case;
-    mechanism.trace = trace;
-    return add_mechanism(std::move(mechanism));
-}();
+[[maybe_unused]] const bool added = add_described<Description>(sized_case, trace);
 
 }  // namespace
 }  // namespace attn::latent

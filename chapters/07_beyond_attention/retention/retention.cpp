@@ -71,6 +71,7 @@ std::vector<RecallEntry> recall_entries() {
              D,
              {1.0 / D},
              [](int) { return std::int64_t{D} * recall_value_dim; },
+             false,
              [](Case& question, std::uint64_t) {
                  const std::int64_t pairs = question.inputs["k"].shape[2];
                  const Array stored_keys = question.inputs["k"], stored_values = question.inputs["v"],
@@ -110,13 +111,7 @@ void trace() {
     }
 }
 
-[[maybe_unused]] const bool added = [] {
-    Mechanism mechanism = described_by<Description>();
-    mechanism.sized_case = sized_case;
-    mechanism.trace = trace;
-    mechanism.recall = recall_entries();
-    return add_mechanism(std::move(mechanism));
-}();
+[[maybe_unused]] const bool added = add_described<Description>(sized_case, trace, recall_entries());
 
 }  // namespace
 }  // namespace attn::retention
