@@ -283,7 +283,7 @@ def cases():
     yield simple("norm_epsilon", {"norm_epsilon": 0.0625}, change=small_x_proj, B=2, Dm=4, Di=8, S=3, W=4, R=2, L=7,
                  norms=NORMS)
     # All three or none, where each is optional by itself. Norms of B and C exchanged: where both are, this is the same.
-    yield simple("b_norm_only", B=2, Dm=4, Di=8, S=3, W=4, R=2, L=6, norms=("b_norm",))
+    yield simple("b_norm_only", B=2, Dm=4, Di=12, S=3, W=4, R=2, L=6, norms=("b_norm",))
     yield simple("dt_and_c_norm_only", B=2, Dm=4, Di=4, S=3, W=2, R=3, L=6, norms=("dt_norm", "c_norm"))
     # Jamba's epsilon where there is no norm is of no use, but allowed.
     yield simple("norm_epsilon_without_norms", {"norm_epsilon": 0.5}, Dm=3, Di=6, S=2, W=4, R=1, L=5)
