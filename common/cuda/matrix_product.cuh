@@ -30,8 +30,8 @@ struct Rows {
 
 namespace detail {
 
-// A block: a tile of C. `Transposed`: B is [K, N], else [N, K] as the weights of a layer are.
-template <bool Transposed, bool Aligned>
+// A block: a tile of C. `Transposed`: B is [K, N], else [N, K] as the weights of a layer are. `Turned`: C is [N, M].
+template <bool Transposed, bool Turned, bool Aligned>
 __global__ void __launch_bounds__(tile_threads)
     matrix_product(Rows<const float> a, Rows<const float> b, Rows<float> c, int M, int N, int K) {
     __shared__ __align__(16) Strip of_a, of_b;
@@ -61,18 +61,22 @@ __global__ void __launch_bounds__(tile_threads)
     }
 #pragma unroll
     for (int r = 0; r < per_thread; ++r) {
-        const int row = first_row + own_row() + r;
-        if (row < M)
+        const int row = first_row + own_row() + r, column = first_column + own_column() + r;
+        if (Turned && column < N)
+            store_four<Aligned>(c.at(column, head), first_row + own_row(), M,
+                                make_float4(sums.at[0][r], sums.at[1][r], sums.at[2][r], sums.at[3][r]));
+        if (!Turned && row < M)
             store_four<Aligned>(c.at(row, head), first_column + own_column(), N,
                                 make_float4(sums.at[r][0], sums.at[r][1], sums.at[r][2], sums.at[r][3]));
     }
 }
 
-template <bool Transposed>
+template <bool Transposed, bool Turned = false>
 void product(const Rows<const float>& a, const Rows<const float>& b, const Rows<float>& c, int M, int N, int K,
              int heads) {
-    const bool aligned = a.aligned() && b.aligned() && c.aligned() && K % 4 == 0 && N % 4 == 0;
-    launch(aligned ? matrix_product<Transposed, true> : matrix_product<Transposed, false>,
+    const bool aligned =
+        a.aligned() && b.aligned() && c.aligned() && K % 4 == 0 && N % 4 == 0 && (!Turned || M % 4 == 0);
+    launch(aligned ? matrix_product<Transposed, Turned, true> : matrix_product<Transposed, Turned, false>,
            {dim3(blocks_for(M, tile), blocks_for(N, tile), static_cast<unsigned>(heads)), tile_threads}, a, b, c, M, N,
            K);
 }
@@ -88,6 +92,11 @@ inline void multiply(const Rows<const float>& a, const Rows<const float>& b, con
 inline void multiply_by_transposed(const Rows<const float>& a, const Rows<const float>& b, const Rows<float>& c, int M,
                                    int N, int K, int heads = 1) {
     detail::product<true>(a, b, c, M, N, K, heads);
+}
+// The same, stored transposed: C [N, M].
+inline void multiply_by_transposed_turned(const Rows<const float>& a, const Rows<const float>& b, const Rows<float>& c,
+                                          int M, int N, int K, int heads = 1) {
+    detail::product<true, true>(a, b, c, M, N, K, heads);
 }
 
 }  // namespace ATTN_BUILD

@@ -17,6 +17,18 @@ struct Costs {
     std::int64_t bytes_held = 0;  // the most memory held at one time beside inputs and outputs
 
     bool operator==(const Costs&) const = default;
+
+    // The operations of `other`, so many times. Memory is not a sum: bytes_held stays.
+    void add_operations(const Costs& other, std::int64_t times = 1) {
+        multiply_adds += times * other.multiply_adds;
+        multiplications += times * other.multiplications;
+        additions += times * other.additions;
+        divisions += times * other.divisions;
+        exponentials += times * other.exponentials;
+        logarithms += times * other.logarithms;
+        square_roots += times * other.square_roots;
+        comparisons += times * other.comparisons;
+    }
 };
 
 }  // namespace attn

@@ -102,7 +102,8 @@ Tensor<T, 3> tokens_of(const Tensor<T, 3>& tensor, int first, int count) {
 }
 Sizes generated_sizes(std::uint64_t seed) {
     auto pick = [&](std::uint64_t what, int low, int high) { return random_integer(seed, what, low, high); };
-    return {pick(1, 1, 2), pick(2, 1, 5), seed % 4 ? pick(3, 1, 90) : pick(3, 250, 600), pick(4, 1, 17)};
+    return {pick(1, 1, 2), pick(2, 1, 5), seed % 4 ? pick(3, 1, 90) : pick(3, 250, 600),
+            seed % 7 ? pick(4, 1, 17) : pick(5, 18, 300)};
 }
 
 }  // namespace
@@ -123,8 +124,8 @@ TEST_CASE("selective scan: naive agrees with mamba's reference in every precisio
     testing::check_naive_on_golden_cases("selective_scan");
 }
 
-TEST_CASE("selective scan: both CUDA stages agree with mamba's reference") {
-    testing::check_cuda_on_golden_cases("selective_scan", 2);
+TEST_CASE("selective scan: the CUDA stages agree with mamba's reference") {
+    testing::check_cuda_on_golden_cases("selective_scan", 3);
 }
 
 TEST_CASE("selective scan: sequential, chunked and parallel are one function") {

@@ -17,7 +17,7 @@
 #include <limits>
 
 #include "chapters/04_head_sharing/kv_cache.hpp"
-#include "common/measure/costs.hpp"
+#include "common/mechanism/layer.hpp"
 #include "common/tensor/shape_check.hpp"
 #include "common/tensor/tensor_view.hpp"
 
@@ -146,19 +146,6 @@ void check_shapes(const Inputs<T>& in, const Options& options) {
                                      std::to_string(options.prefill) + " of prefill");
 }
 
-// Positions first … first + count - 1, which are computed at once.
-struct Step {
-    int first, count;
-};
-
-// Calls f with each step that `prefill` asks for, in their order.
-template <class Function>
-void for_each_step(int N, int prefill, Function f) {
-    if (prefill == 0) return f(Step{0, N});
-    f(Step{0, prefill});
-    for (int i = prefill; i < N; ++i) f(Step{i, 1});
-}
-
 // ---- what a token costs ---------------------------------------------------------------------------------------------
 // One layer, one sequence, one generated token that sees n positions, its own included. Of multi-head and grouped-query
 // attention the cache is kv_cache::bytes_per_position(G, D, Dv, …).
@@ -195,15 +182,6 @@ constexpr std::int64_t expansion_multiply_adds_per_token(const Sizes& s, Form fo
 
 namespace detail {
 
-// RMSNorm of a vector: squares, their mean, its root, and each number divided by it and multiplied by its weight.
-inline void add_norm(Costs& costs, std::int64_t vectors, int length) {
-    costs.multiply_adds += vectors * length;
-    costs.divisions += vectors * (1 + length);
-    costs.additions += vectors;
-    costs.square_roots += vectors;
-    costs.multiplications += vectors * length;
-}
-
 // RoPE of a vector: a pair takes 4 products and 2 sums. The angles are a table.
 inline void add_rotation(Costs& costs, std::int64_t vectors, int length) {
     costs.multiplications += vectors * 2 * length;
@@ -229,13 +207,13 @@ inline Costs forward_cost(const Sizes& s, const Options& options, std::size_t sc
 
     // The cache
     costs.multiply_adds += positions * (s.Rkv + s.Dr) * s.Dm;
-    detail::add_norm(costs, positions, s.Rkv);
+    add_rms_norm(costs, positions, s.Rkv);
     detail::add_rotation(costs, positions, s.Dr);
 
     // The queries
     if (s.Rq > 0) {
         costs.multiply_adds += positions * s.Rq * s.Dm;
-        detail::add_norm(costs, positions, s.Rq);
+        add_rms_norm(costs, positions, s.Rq);
     }
     costs.multiply_adds += positions * H * (s.Dn + s.Dr) * (s.Rq > 0 ? s.Rq : s.Dm);
     detail::add_rotation(costs, positions * H, s.Dr);

@@ -14,30 +14,6 @@ namespace attn::latent {
 
 // ---- what both forms are made of ------------------------------------------------------------------------------------
 
-// Elements first … first + count - 1 of a vector.
-template <class T>
-TensorView<T, 1> part(TensorView<T, 1> x, int first, int count) {
-    return {x.data() + first, {{count}}};
-}
-
-// A tensor as one long vector.
-template <class T, int N>
-TensorView<T, 1> flat(TensorView<T, N> x) {
-    return {x.data(), {{static_cast<int>(x.count())}}};
-}
-
-// y = W x
-template <class T, class X, class Y>
-void multiply(TensorView<const T, 2> w, TensorView<X, 1> x, TensorView<Y, 1> y) {
-    using Sum = accumulator_t<T>;
-    for (int row = 0; row < w.extent(0); ++row) {
-        Sum dot = 0;
-        for (int column = 0; column < w.extent(1); ++column)
-            dot += static_cast<Sum>(w(row, column)) * static_cast<Sum>(x(column));
-        y(row) = static_cast<Y>(dot);
-    }
-}
-
 // y = Wᵀ x
 template <class T, class Sum>
 void multiply_transposed(TensorView<const T, 2> w, TensorView<Sum, 1> x, TensorView<Sum, 1> y) {
@@ -46,16 +22,6 @@ void multiply_transposed(TensorView<const T, 2> w, TensorView<Sum, 1> x, TensorV
         for (int row = 0; row < w.extent(0); ++row) dot += static_cast<Sum>(w(row, column)) * x(row);
         y(column) = dot;
     }
-}
-
-// RMSNorm: x ← x / √(mean of x² + ε) ∘ weight
-template <class T, class Sum>
-void normalise(TensorView<Sum, 1> x, TensorView<const T, 1> weight, double epsilon) {
-    using std::sqrt;
-    Sum squares = 0;
-    for (int d = 0; d < x.extent(0); ++d) squares += x(d) * x(d);
-    const Sum root = sqrt(squares / static_cast<Sum>(x.extent(0)) + static_cast<Sum>(epsilon));
-    for (int d = 0; d < x.extent(0); ++d) x(d) = x(d) / root * static_cast<Sum>(weight(d));
 }
 
 // RoPE: turns pair i of x by the angle position · θ^(-2i/Dr). Angles in double: in float, their cosines are off by 5e-3
@@ -82,7 +48,7 @@ void write_cache_row(const Inputs<T>& in, const Options& options, int b, int i, 
     const Sizes size = in.sizes(options);
     Tensor<Sum, 1> row = make_tensor<Sum, 1>({{size.Rkv + size.Dr}});
     multiply(in.w_dkv, in.hidden.slice(b, i), view(row));
-    normalise(part(view(row), 0, size.Rkv), in.norm_kv, options.norm_epsilon);
+    rms_norm(part(view(row), 0, size.Rkv), in.norm_kv, options.norm_epsilon);
     rotate(part(view(row), size.Rkv, size.Dr), i, options);
     for (int d = 0; d < size.Rkv + size.Dr; ++d) cache(b, i, d) = static_cast<T>(row(d));
 }
@@ -96,7 +62,7 @@ void make_queries(const Inputs<T>& in, const Options& options, int b, int i, Ten
     } else {
         Tensor<Sum, 1> compressed = make_tensor<Sum, 1>({{size.Rq}});
         multiply(in.w_dq, in.hidden.slice(b, i), view(compressed));
-        normalise(view(compressed), in.norm_q, options.norm_epsilon);
+        rms_norm(view(compressed), in.norm_q, options.norm_epsilon);
         multiply(in.w_uq, view(compressed), flat(q));
     }
     for (int h = 0; h < size.H; ++h) rotate(part(q.slice(h), size.Dn, size.Dr), i, options);

@@ -45,7 +45,7 @@ struct Description {
     }
     template <class T>
     static Costs cost(const Inputs<T>& in, const Options& options, std::size_t scalar_bytes) {
-        return forward_cost(in, options, scalar_bytes);
+        return forward_cost(in.sizes(), {bool(in.delta_bias), bool(in.d), bool(in.z)}, options, scalar_bytes);
     }
 };
 

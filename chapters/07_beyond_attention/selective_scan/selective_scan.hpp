@@ -7,8 +7,7 @@
 // Book 19.4, family 7. Gu and Dao 2023, "Mamba" (arXiv 2312.00752), section 3 and algorithm 2.
 #pragma once
 
-#include "common/measure/costs.hpp"
-#include "common/tensor/half.hpp"
+#include "common/mechanism/layer.hpp"
 #include "common/tensor/shape_check.hpp"
 #include "common/tensor/tensor_view.hpp"
 
@@ -97,15 +96,18 @@ constexpr std::int64_t combinations(std::int64_t n) {
     return count;
 }
 
+// Which of the optional inputs are there that cost something.
+struct Given {
+    bool delta_bias, d, z;
+};
+
 // What the naive version costs, exactly. Held beside inputs and outputs: the state of one channel; in chunks the pairs
 // of a chunk, its steps and its outputs. Nothing is n × n in any form.
-template <class T>
-Costs forward_cost(const Inputs<T>& in, const Options& options, std::size_t scalar_bytes) {
-    const Sizes s = in.sizes();
+inline Costs forward_cost(const Sizes& s, const Given& given, const Options& options, std::size_t scalar_bytes) {
     const std::int64_t rows = std::int64_t{s.B} * s.D, tokens = rows * s.L, states = tokens * s.S;
     Costs costs;
     // [19.4.7-6]
-    if (in.delta_bias) costs.additions += tokens;
+    if (given.delta_bias) costs.additions += tokens;
     if (options.delta_softplus)
         costs.comparisons += tokens, costs.additions += 2 * tokens, costs.exponentials += tokens,
             costs.logarithms += tokens;
@@ -128,10 +130,8 @@ Costs forward_cost(const Inputs<T>& in, const Options& options, std::size_t scal
         held += 4 * C;
     }
     // [19.4.7-10]
-    if (in.d) costs.multiply_adds += tokens;
-    if (in.z)
-        costs.additions += 2 * tokens, costs.exponentials += tokens, costs.divisions += tokens,
-            costs.multiplications += tokens;
+    if (given.d) costs.multiply_adds += tokens;
+    if (given.z) add_silu(costs, tokens), costs.multiplications += tokens;
     costs.bytes_held = held * static_cast<std::int64_t>(scalar_bytes);
     return costs;
 }

@@ -53,13 +53,8 @@ Step<accumulator_t<T>> discretize(const Inputs<T>& in, const Options& options, a
 // [19.4.7-10] output of a token: what goes past the state, and the gate
 template <class T, class Sum>
 void finish(const Inputs<T>& in, const Outputs<T>& out, int b, int d, int t, Sum y) {
-    using std::exp;
     if (in.d) y += in.d(d) * static_cast<Sum>(in.u(b, d, t));
-    if (in.z) {
-        const Sum z = static_cast<Sum>(in.z(b, d, t));
-        const Sum silu = z / (Sum(1) + exp(Sum(0) - z));
-        y = y * silu;
-    }
+    if (in.z) y = y * silu(static_cast<Sum>(in.z(b, d, t)));
     out.out(b, d, t) = static_cast<T>(y);
 }
 

@@ -17,7 +17,7 @@ __global__ void scan_channels(Inputs<float> in, Options options, Outputs<float> 
     const int b = static_cast<int>(row / size.D), d = static_cast<int>(row % size.D);
     for (int s = 0; s < size.S; ++s) out.last_state(b, d, s) = in.initial_state ? in.initial_state(b, d, s) : 0;
     for (int t = 0; t < size.L; ++t) {
-        const float delta = step_size(in, options, b, d, t), u = in.u(b, d, t);
+        const float delta = step_size(in, options, in.delta(b, d, t), bias_of(in, d)), u = in.u(b, d, t);
         float y = 0;
         for (int s = 0; s < size.S; ++s) {
             const Pair step = step_of(options, delta, in.a(d, s), in.b(b, s, t), u);
@@ -26,7 +26,7 @@ __global__ void scan_channels(Inputs<float> in, Options options, Outputs<float> 
             out.last_state(b, d, s) = h;
             y = fmaf(in.c(b, s, t), h, y);
         }
-        out.out(b, d, t) = finished(in, b, d, t, y);
+        out.out(b, d, t) = finished(in, y, skip_of(in, d), u, gate_of(in, b, d, t));
     }
 }
 
