@@ -7,6 +7,8 @@
 //                expert 0                 expert 1     expert 2
 //
 // A counting sort, in which nobody waits for an atomic counter: places, and so the sums, are the same on every run.
+#include <algorithm>
+
 #include "chapters/07_beyond_attention/mixture_of_experts/mixture_of_experts.cuh"
 #include "common/cuda/launch.hpp"
 #include "common/cuda/matrix_product.cuh"
@@ -183,16 +185,22 @@ __global__ void __launch_bounds__(tile_threads, 2)
     }
 }
 
-// [19.4.7-24] the weighted sum of what a token's experts have made of it: a thread for each number.
+// [19.4.7-24] the weighted sum of what a token's experts have made of it, in their order: a thread for four numbers.
+template <bool Aligned>
 __global__ void gather(Dispatch to, TensorView<const float, 2> weights, TensorView<const float, 2> results,
                        TensorView<float, 2> out) {
+    const int Dm = out.extent(1), fours = (Dm + 3) / 4, k = weights.extent(1);
     const std::int64_t index = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    if (index >= out.count()) return;
-    const int token = static_cast<int>(index / out.extent(1)), d = static_cast<int>(index % out.extent(1));
-    const int k = weights.extent(1);
-    float sum = 0;
-    for (int r = 0; r < k; ++r) sum = fmaf(weights(token, r), results(to.place(token * k + r), d), sum);
-    out(token, d) = sum;
+    if (index >= std::int64_t{out.extent(0)} * fours) return;
+    const int token = static_cast<int>(index / fours), d = static_cast<int>(index % fours) * 4;
+    float4 sum = make_float4(0, 0, 0, 0);
+    for (int r = 0; r < k; ++r) {
+        const float weight = weights(token, r);
+        const float4 result = load_four<Aligned>(&results(to.place(token * k + r), 0), d, Dm);
+        sum.x = fmaf(weight, result.x, sum.x), sum.y = fmaf(weight, result.y, sum.y);
+        sum.z = fmaf(weight, result.z, sum.z), sum.w = fmaf(weight, result.w, sum.w);
+    }
+    store_four<Aligned>(&out(token, 0), d, Dm, sum);
 }
 
 // The most tiles that so many choices can have: each expert's last one may be hardly filled.
@@ -200,8 +208,6 @@ int most_tiles(int choices, int E) {
     const int experts = std::min(choices, E);  // that have any
     return experts + (choices - experts) / tile;
 }
-
-bool is_aligned(const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; }
 
 }  // namespace
 
@@ -225,14 +231,16 @@ void feed_forward(const Inputs<float>& in, const Options& options, const Outputs
     launch(place_choices, {chunks, block_threads}, to, k);
 
     DeviceTensor<float, 2> units({choices, Df}, "hidden units"), results({choices, Dm}, "results of the experts");
+    const auto is_aligned = [](const float* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; };
     const bool aligned = Dm % 4 == 0 && Df % 4 == 0 && is_aligned(in.hidden.data()) && is_aligned(in.gate.data()) &&
-                         is_aligned(in.up.data()) && is_aligned(in.down.data());
+                         is_aligned(in.up.data()) && is_aligned(in.down.data()) && is_aligned(out.out.data());
     const auto blocks = [&](int columns) { return dim3(static_cast<unsigned>(tiles), blocks_for(columns, tile)); };
     launch(aligned ? make_units<true> : make_units<false>, {blocks(Df), tile_threads}, in, to, units.view());
     launch(aligned ? make_results<true> : make_results<false>, {blocks(Dm), tile_threads}, in, to, units.view(),
            results.view());
-    const TensorView<float, 2> rows(out.out.data(), {{tokens, Dm}});
-    launch(gather, {blocks_for(rows.count(), block_threads), block_threads}, to, weights.view(), results.view(), rows);
+    launch(aligned ? gather<true> : gather<false>,
+           {blocks_for(std::int64_t{tokens} * ((Dm + 3) / 4), block_threads), block_threads}, to, weights.view(),
+           results.view(), TensorView<float, 2>(out.out.data(), {{tokens, Dm}}));
 }
 
 }  // namespace ATTN_BUILD

@@ -4,8 +4,8 @@
 //     p = softmax(W_r x)                                    over all E experts
 //     y = Σ_{e in top k of p} p_e · W_down,e (silu(W_gate,e x) ∘ W_up,e x)
 //
-// It has E times the weights of a dense layer and k times its work. Jamba takes p as it is; Mixtral divides it by the
-// sum over the chosen: `renormalize`.
+// It has E times the weights of a dense layer and k times its work. Jamba's code takes p as it is. Mixtral takes the
+// softmax of the k largest scores only, which is p divided by its sum over them: `renormalize`.
 //
 // Book 19.4, family 7 (Jamba). Shazeer et al. 2017, "Outrageously Large Neural Networks" (arXiv 1701.06538), section 2;
 // Jiang et al. 2024, "Mixtral of Experts" (arXiv 2401.04088), section 2.1; Lieber et al. 2024, "Jamba" (arXiv
