@@ -22,16 +22,19 @@ TensorView<T, 1> flat(TensorView<T, N> x) {
     return {x.data(), {{static_cast<int>(x.count())}}};
 }
 
+// a · b
+template <class A, class B>
+accumulator_t<A> dot(TensorView<A, 1> a, TensorView<B, 1> b) {
+    using Sum = accumulator_t<A>;
+    Sum sum = 0;
+    for (int d = 0; d < a.extent(0); ++d) sum += static_cast<Sum>(a(d)) * static_cast<Sum>(b(d));
+    return sum;
+}
+
 // y = W x
 template <class T, class X, class Y>
 void multiply(TensorView<const T, 2> w, TensorView<X, 1> x, TensorView<Y, 1> y) {
-    using Sum = accumulator_t<T>;
-    for (int row = 0; row < w.extent(0); ++row) {
-        Sum dot = 0;
-        for (int column = 0; column < w.extent(1); ++column)
-            dot += static_cast<Sum>(w(row, column)) * static_cast<Sum>(x(column));
-        y(row) = static_cast<Y>(dot);
-    }
+    for (int row = 0; row < w.extent(0); ++row) y(row) = static_cast<Y>(dot(w.slice(row), x));
 }
 
 // RMSNorm: x ← x / √(mean of x² + ε) ∘ weight (Zhang and Sennrich 2019, arXiv 1910.07467)

@@ -2,8 +2,9 @@
 //
 // A mechanism describes itself by a struct of static members (see dense_attention.cpp): the class templates Inputs<T>
 // and Outputs<T> with `visit`, Options, params() with the names that case.json may hold, options(params, inputs),
-// check(inputs, options), naive(inputs, options, outputs), and CudaFunction; and check_cuda(case), which throws BadCase
-// for what only the naive version does, where there is such a thing.
+// check(inputs, options), naive(inputs, options, outputs), and CudaFunction. Where there is such a thing, also
+// check_cuda(case), which throws BadCase for what only the naive version does, and prepare(params, inputs), where the
+// params decide which tensors `visit` visits.
 #pragma once
 
 #include <fmt/format.h>
@@ -97,6 +98,7 @@ struct Problem {
     Storage storage;
 
     explicit Problem(const Case& input_case) {
+        if constexpr (requires { M::prepare(input_case.params, inputs); }) M::prepare(input_case.params, inputs);
         std::vector<std::string> known;
         std::map<std::string, std::vector<int>> dimensions;  // that it may have
         inputs.visit([&]<class U, int N>(const char* name, TensorView<U, N>&, auto...) {

@@ -5,6 +5,7 @@
 #include "chapters/04_head_sharing/latent/latent.hpp"
 
 #include "chapters/04_head_sharing/grouped_query/grouped_query.cuh"
+#include "common/cuda/layer.cuh"
 #include "common/cuda/matrix_product.cuh"
 #include "common/cuda/on_device.hpp"
 #include "common/cuda/row_state.cuh"
@@ -16,17 +17,6 @@ namespace {
 constexpr int block_threads = 256, warps = block_threads / 32;
 
 // ---- between the products -------------------------------------------------------------------------------------------
-
-// RMSNorm of the first `length` numbers of each row, in place: a warp for each row.
-__global__ void normalise(Rows<float> rows, int count, int length, const float* weight, float epsilon) {
-    const int row = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
-    if (row >= count) return;  // the whole warp together
-    float* x = rows.at(row, 0);
-    float squares = 0;
-    for (int d = lane; d < length; d += 32) squares = fmaf(x[d], x[d], squares);
-    const float root = sqrtf(warp_sum(squares) / static_cast<float>(length) + epsilon);
-    for (int d = lane; d < length; d += 32) x[d] = x[d] / root * weight[d];
-}
 
 // RoPE of the `rope_dim` numbers from `offset` on of each row, in place: a thread for each pair. angles [N, Dr/2, 2]:
 // cosine and sine. Row r of a batch is position first + r.
@@ -44,15 +34,6 @@ __global__ void rotate(Rows<float> rows, int count, int heads, int offset, Tenso
     const float turned = a * cosine - b * sine;
     b = a * sine + b * cosine;
     a = turned;
-}
-
-// to(row, head)[0 … count - 1] = from(row, head)[0 … count - 1]: a thread for each number.
-__global__ void copy_rows(Rows<const float> from, Rows<float> to, int rows, int heads, int count) {
-    const std::int64_t index = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    if (index >= std::int64_t{rows} * heads * count) return;
-    const int d = static_cast<int>(index % count), head = static_cast<int>(index / count % heads);
-    const int row = static_cast<int>(index / count / heads);
-    to.at(row, head)[d] = from.at(row, head)[d];
 }
 
 LaunchShape threads_for(std::int64_t count) { return {blocks_for(count, block_threads), block_threads}; }
@@ -306,7 +287,7 @@ class Layer {
         const Rows<float> cache = positions(out.cache, step);
         multiply(positions(in.hidden, step), plain_rows(in.w_dkv.data(), size.Dm), cache, rows, size.Rkv + size.Dr,
                  size.Dm);
-        launch(normalise, threads_for(std::int64_t{rows} * 32), cache, rows, size.Rkv, in.norm_kv.data(), epsilon());
+        rms_norm(read_only(cache), cache, rows, size.Rkv, in.norm_kv.data(), options.norm_epsilon);
         rotate_rows(cache, rows, 1, size.Rkv, step);
     }
 
@@ -320,7 +301,7 @@ class Layer {
             DeviceTensor<float, 3> compressed({size.B, step.count, size.Rq}, "compressed queries");
             const Rows<float> all = plain_rows(compressed.view().data(), size.Rq);
             multiply(positions(in.hidden, step), plain_rows(in.w_dq.data(), size.Dm), all, rows, size.Rq, size.Dm);
-            launch(normalise, threads_for(std::int64_t{rows} * 32), all, rows, size.Rq, in.norm_q.data(), epsilon());
+            rms_norm(read_only(all), all, rows, size.Rq, in.norm_q.data(), options.norm_epsilon);
             multiply(read_only(all), weights_of_heads(in.w_uq, columns), heads(q), rows, columns, size.Rq, size.H);
         }
         rotate_rows(heads(q), rows, size.H, size.Dn, step);
@@ -335,8 +316,7 @@ class Layer {
         const Rows<const float> w_uk = weights_of_heads(in.w_ukv, size.Dn + size.Dv);
         multiply(cache, w_uk, heads(k.view()), rows, size.Dn, size.Rkv, size.H);
         multiply(cache, from_column(w_uk, size.Dn * size.Rkv), heads(v.view()), rows, size.Dv, size.Rkv, size.H);
-        launch(copy_rows, threads_for(std::int64_t{rows} * size.H * size.Dr), from_column(cache, size.Rkv),
-               from_column(heads(k.view()), size.Dn), rows, size.H, size.Dr);
+        copy_rows(from_column(cache, size.Rkv), from_column(heads(k.view()), size.Dn), rows, size.H, size.Dr);
 
         // [19.4.4-8] to [19.4.4-10]: multi-head attention
         DeviceTensor<float, 4> means({size.B, size.H, step.count, size.Dv});
@@ -346,8 +326,7 @@ class Layer {
         const grouped_query::Inputs<float> heads_in{q, k.view(), v.view(), {}};
         grouped_query::attend_on_device(heads_in, {k.view(), v.view(), table.view()}, {true, options.scale},
                                         {0, step.count, n}, {means.view(), log_sum_exp.view(), {}, {}, {}});
-        launch(copy_rows, threads_for(means.view().count()), read_only(heads(means.view())), of_heads(results),
-               size.B * step.count, size.H, size.Dv);
+        copy_rows(read_only(heads(means.view())), of_heads(results), size.B * step.count, size.H, size.Dv);
     }
 
     void attend_absorbed(const Step& step, const TensorView<float, 4>& q, const TensorView<float, 3>& results) const {
@@ -356,8 +335,8 @@ class Layer {
         // [19.4.4-11] W_UK changes sides: the queries as the latents see them, W_UKᵀ q, and their rotated part as it is
         DeviceTensor<float, 4> absorbed({size.B, size.H, step.count, size.Rkv + size.Dr}, "absorbed queries");
         multiply_by_transposed(read_only(heads(q)), w_uk, heads(absorbed.view()), rows, size.Rkv, size.Dn, size.H);
-        launch(copy_rows, threads_for(std::int64_t{rows} * size.H * size.Dr), from_column(read_only(heads(q)), size.Dn),
-               from_column(heads(absorbed.view()), size.Rkv), rows, size.H, size.Dr);
+        copy_rows(from_column(read_only(heads(q)), size.Dn), from_column(heads(absorbed.view()), size.Rkv), rows,
+                  size.H, size.Dr);
         DeviceTensor<float, 4> means({size.B, size.H, step.count, size.Rkv}, "means of the latents");
         attend({absorbed.view(), out.cache, means.view(), n, size.Rkv, static_cast<float>(options.scale), {}});
         // [19.4.4-14] and so does W_UV: the values of the means
@@ -378,7 +357,6 @@ class Layer {
         launch(rotate, threads_for(std::int64_t{count} * head_count * (size.Dr / 2)), rows, count, head_count, offset,
                angles.view(), step.first, options.rope_layout == RopeLayout::half_split);
     }
-    float epsilon() const { return static_cast<float>(options.norm_epsilon); }
 
     const Inputs<float>& in;
     const Options& options;

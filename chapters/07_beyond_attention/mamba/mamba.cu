@@ -4,6 +4,7 @@
 #include "chapters/07_beyond_attention/mamba/mamba.cuh"
 
 #include "chapters/07_beyond_attention/selective_scan/selective_scan.cuh"
+#include "common/cuda/layer.cuh"
 #include "common/cuda/on_device.hpp"
 #include "common/cuda/vector_access.hpp"
 
@@ -53,7 +54,7 @@ __global__ void __launch_bounds__(block_threads, 4)
     for (int t = lane; t < warp_tokens && first + t < count; t += 32) {
         float sum = bias(d);
         for (int j = 0; j < W; ++j) sum = fmaf(weights[j], tokens[t - (W - 1) + j], sum);
-        u(b, d, first + t) = sum / (1 + expf(-sum));
+        u(b, d, first + t) = silu(sum);
     }
     if (first + warp_tokens >= count)
         for (int j = lane; j < W - 1; j += 32) after(b, d, j) = input(count - (W - 1) + j);

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "chapters/07_beyond_attention/mixture_of_experts/mixture_of_experts.hpp"
-#include "common/cuda/warp.hpp"
+#include "common/cuda/layer.cuh"
 
 namespace attn::mixture_of_experts {
 inline namespace ATTN_BUILD {
@@ -10,8 +10,6 @@ inline namespace ATTN_BUILD {
 // The whole layer, as stage 2 does it, all tensors in device memory. A dense feed-forward layer is one expert with a
 // router of zeros: its weight is 1, exactly.
 void feed_forward(const Inputs<float>& in, const Options& options, const Outputs<float>& out);
-
-__device__ inline float silu(float z) { return z / (1 + expf(-z)); }
 
 // An expert that a token may choose. A larger weight comes first; of equal ones, and where weights are NaN, which they
 // are for all experts or for none, the lower index.

@@ -14,8 +14,7 @@
 
 #include <string>
 
-#include "common/measure/costs.hpp"
-#include "common/tensor/half.hpp"
+#include "common/mechanism/layer.hpp"
 #include "common/tensor/shape_check.hpp"
 #include "common/tensor/tensor_view.hpp"
 
@@ -103,9 +102,7 @@ inline Costs forward_cost(const Sizes& s, const Options& options, std::size_t sc
     if (options.renormalize) costs.additions += tokens * k, costs.divisions += tokens * k;
     // [19.4.7-23]
     costs.multiply_adds += tokens * k * 2 * s.Df * s.Dm;
-    costs.additions += tokens * k * 2 * s.Df;
-    costs.exponentials += tokens * k * s.Df;
-    costs.divisions += tokens * k * s.Df;
+    add_silu(costs, tokens * k * s.Df);
     costs.multiplications += tokens * k * s.Df;
     // [19.4.7-24]: W_down, and its weighted sum
     costs.multiply_adds += tokens * k * (std::int64_t{s.Dm} * s.Df + s.Dm);

@@ -8,18 +8,11 @@
 #include <limits>
 
 #include "chapters/07_beyond_attention/mixture_of_experts/mixture_of_experts.hpp"
+#include "common/mechanism/layer.hpp"
 #include "common/mechanism/watch.hpp"
 #include "common/tensor/tensor.hpp"
 
 namespace attn::mixture_of_experts {
-
-template <class A, class B>
-accumulator_t<A> dot(TensorView<A, 1> a, TensorView<B, 1> b) {
-    using Sum = accumulator_t<A>;
-    Sum sum = 0;
-    for (int d = 0; d < a.extent(0); ++d) sum += static_cast<Sum>(a(d)) * static_cast<Sum>(b(d));
-    return sum;
-}
 
 // [19.4.7-21] logarithms of the weights: of the softmax over all experts, in place. In float a weight is 0 from e^-104
 // on; its logarithm still says which of two is larger. NaN or +∞ among the scores makes all of them NaN.
@@ -67,12 +60,9 @@ template <class T, class Sum, class Watch = NobodyWatches>
 void add_expert(TensorView<const T, 1> x, TensorView<const T, 2> gate, TensorView<const T, 2> up,
                 TensorView<const T, 2> down, Sum weight, TensorView<Sum, 1> units, TensorView<Sum, 1> y,
                 Watch watch = {}) {
-    using std::exp;
     for (int f = 0; f < units.extent(0); ++f) {
-        // [19.4.7-23] hidden units: silu(z) = z · sigmoid(z)
-        const Sum z = dot(gate.slice(f), x);
-        const Sum silu = z / (Sum(1) + exp(Sum(0) - z));
-        units(f) = silu * dot(up.slice(f), x);
+        // [19.4.7-23] hidden units
+        units(f) = silu(dot(gate.slice(f), x)) * dot(up.slice(f), x);
     }
     watch("[19.4.7-23] hidden units of the expert = silu(W_gate x) ∘ W_up x", units);
     // [19.4.7-24] output: the weighted sum over the experts of the token, in their order

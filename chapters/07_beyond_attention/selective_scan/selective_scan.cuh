@@ -2,7 +2,7 @@
 #pragma once
 
 #include "chapters/07_beyond_attention/selective_scan/selective_scan.hpp"
-#include "common/cuda/build.hpp"
+#include "common/cuda/layer.cuh"
 
 namespace attn::selective_scan {
 inline namespace ATTN_BUILD {
@@ -33,7 +33,7 @@ __device__ inline Pair step_of(const Options& options, float delta, float a, flo
 // [19.4.7-10] What y becomes beside the token's u and its gate z.
 __device__ inline float finished(const Inputs<float>& in, float y, float d, float u, float z) {
     if (in.d) y = fmaf(d, u, y);
-    return in.z ? y * (z / (1 + expf(-z))) : y;
+    return in.z ? y * silu(z) : y;
 }
 
 // What a channel has of the optional inputs, 0 of those that are not there.
