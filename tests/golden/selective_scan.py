@@ -90,6 +90,13 @@ def by_mamba_ssm(t, p):
     return out[..., -t["u"].shape[2]:], last_state
 
 
+def gradients(function, t, p):
+    """What autograd makes of d_out, by the names of the outputs: d_u is that of u."""
+    inputs = {name: x.clone().requires_grad_() for name, x in t.items() if name != "d_out"}
+    out, _ = function(inputs, p)
+    return {"d_" + name: x for name, x in zip(inputs, torch.autograd.grad(out, inputs.values(), t["d_out"]))}
+
+
 def by_mambapy(t, p):
     """`out`; its layout is [B,L,·], and it leaves to its caller what is done with delta and z."""
     delta = t["delta"] + t["delta_bias"][:, None] if "delta_bias" in t else t["delta"]
@@ -109,8 +116,12 @@ def by_others(inputs, params):
     t = {name: torch.tensor(array, dtype=torch.float64) for name, array in inputs.items()}
     p = DEFAULTS | params
     expected = dict(zip(("out", "last_state"), by_mamba_ssm(t, p)))
+    if "d_out" in t:
+        expected |= gradients(by_mamba_ssm, t, p)
     assert all(tensor.dtype == torch.float64 for tensor in expected.values())
     found = [dict(zip(("out", "last_state"), selective_scan(t, p)))]
+    if "d_out" in t:
+        found[0] |= gradients(selective_scan, t, p)
     if only_euler(inputs, params):
         found.append({"out": by_mambapy(t, p)})
     for others in found:
@@ -129,6 +140,8 @@ def origin(inputs, params):
         text += ("; the initial state was written by S tokens before the first, with delta = 2^-100, b a unit vector, "
                  "u = initial_state / delta")
     text += "."
+    if "d_out" in inputs:
+        text += " Gradients are those that PyTorch's autograd takes of it."
     if only_euler(inputs, params):
         text += " mambapy.mamba.MambaBlock.selective_scan agreed to 1e-12."
     return text
@@ -141,7 +154,7 @@ def draw(name, D, S, L, B=1, extra=(), positive=True):
               "b": normal((B, S, L)), "c": normal((B, S, L))}
     if positive:
         inputs["delta"] = np.exp(inputs["delta"] / 2) / 4
-    shapes = {"d": (D,), "z": (B, D, L), "delta_bias": (D,), "initial_state": (B, D, S)}
+    shapes = {"d": (D,), "z": (B, D, L), "delta_bias": (D,), "initial_state": (B, D, S), "d_out": (B, D, L)}
     return inputs | {key: normal(shape) for key, shape in shapes.items() if key in extra}
 
 
@@ -216,6 +229,13 @@ def cases():
     yield simple("slow_decay", change=small_a, B=1, D=3, S=2, L=70, extra=("initial_state",))
     # A division by the product of all decays, which is 0.
     yield simple("fast_decay", change=large_a, B=1, D=3, S=4, L=40, extra=("initial_state",))
+
+    # Gradients: of a state that reaches its own token only, or that fades by the exp of the token before; sums over the
+    # channels (b, c) or the sequences (a, d) that are one of them.
+    yield simple("backward", B=2, D=3, S=2, L=7, extra=("d_out",))
+    yield simple("backward_all_inputs", plus, B=2, D=3, S=3, L=7, extra=everything[:3] + ("d_out",))
+    yield simple("backward_one_token", plus, B=1, D=2, S=2, L=1, extra=("d", "z", "d_out"))
+    yield simple("backward_tokens_33", plus, B=1, D=2, S=4, L=33, extra=("d", "d_out"))
 
     # 0 * NaN: a token that is not yet seen, multiplied by 0 in the place of being left out; another channel, or batch.
     yield simple("nan_u", change=nan_at("u", 1, 5), B=2, D=3, S=2, L=9, note=" It was given the NaN at u[0,1,5].")

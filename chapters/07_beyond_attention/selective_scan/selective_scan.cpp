@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "chapters/07_beyond_attention/selective_scan/selective_scan_naive.hpp"
+#include "chapters/07_beyond_attention/selective_scan/selective_scan_naive_backward.hpp"
 #include "common/mechanism/run_case.hpp"
 #include "common/mechanism/trace.hpp"
 
@@ -39,9 +40,16 @@ struct Description {
     static void check(const Inputs<T>& in, const Options&) {
         check_shapes(in);
     }
+    static void check_cuda(const Case& input_case) {
+        if (input_case.inputs.count("d_out"))
+            throw BadCase((input_case.folder / "d_out.npy").string(), "d_out",
+                          "no d_out: the CUDA versions have no backward pass; the naive one has (--impl naive)");
+    }
     template <class T>
     static void naive(const Inputs<T>& in, const Options& options, const Outputs<T>& out) {
         selective_scan::naive(in, options, out);
+        if constexpr (!std::is_same_v<T, Counted>)  // the table's costs are those of the forward pass
+            if (in.d_out) naive_backward(in, options, out);
     }
     template <class T>
     static Costs cost(const Inputs<T>& in, const Options& options, std::size_t scalar_bytes) {

@@ -45,13 +45,14 @@ struct Inputs {
     TensorView<const T, 3> z;                // [B, D, L]: the gate; optional
     TensorView<const Sum, 1> delta_bias;     // [D]; optional
     TensorView<const Sum, 3> initial_state;  // [B, D, S], after the token before the first; optional
+    TensorView<const T, 3> d_out = {};       // [B, D, L]: the gradient of the loss; asks for a backward pass
 
     ATTN_HOST_DEVICE Sizes sizes() const { return {u.extent(0), u.extent(1), u.extent(2), a.extent(1)}; }
     template <class Visitor>
     void visit(Visitor&& visitor) {
         visitor("u", u), visitor("delta", delta), visitor("a", a), visitor("b", b), visitor("c", c);
         visitor("d", d, Optional{}), visitor("z", z, Optional{}), visitor("delta_bias", delta_bias, Optional{});
-        visitor("initial_state", initial_state, Optional{});
+        visitor("initial_state", initial_state, Optional{}), visitor("d_out", d_out, Optional{});
     }
     struct Optional {};
 };
@@ -61,16 +62,33 @@ struct Outputs {
     using Sum = accumulator_t<T>;
     TensorView<T, 3> out;           // [B, D, L]
     TensorView<Sum, 3> last_state;  // [B, D, S], after the last token
+    // The gradients, shaped like the inputs; absent without d_out, and of inputs that are absent.
+    TensorView<T, 3> d_u = {}, d_delta = {}, d_b = {}, d_c = {}, d_z = {};
+    TensorView<Sum, 2> d_a = {};
+    TensorView<Sum, 1> d_d = {}, d_delta_bias = {};
+    TensorView<Sum, 3> d_initial_state = {};
 
     template <class Visitor>
     void visit(Visitor&& visitor) {
-        visitor("out", out), visitor("last_state", last_state);
+        visitor("out", out), visitor("last_state", last_state), visitor("d_u", d_u), visitor("d_delta", d_delta);
+        visitor("d_a", d_a), visitor("d_b", d_b), visitor("d_c", d_c), visitor("d_d", d_d), visitor("d_z", d_z);
+        visitor("d_delta_bias", d_delta_bias), visitor("d_initial_state", d_initial_state);
     }
 
     // The shapes that belong to the inputs, without data.
     static Outputs shaped(const Inputs<T>& in) {
         const Sizes s = in.sizes();
-        return {{nullptr, {s.B, s.D, s.L}}, {nullptr, {s.B, s.D, s.S}}};
+        Outputs outputs;
+        outputs.out = {nullptr, {s.B, s.D, s.L}}, outputs.last_state = {nullptr, {s.B, s.D, s.S}};
+        if (!in.d_out) return outputs;
+        const auto like = [](const auto& input, auto& gradient) { gradient = {nullptr, input.shape()}; };
+        like(in.u, outputs.d_u), like(in.delta, outputs.d_delta), like(in.a, outputs.d_a);
+        like(in.b, outputs.d_b), like(in.c, outputs.d_c);
+        if (in.d) like(in.d, outputs.d_d);
+        if (in.z) like(in.z, outputs.d_z);
+        if (in.delta_bias) like(in.delta_bias, outputs.d_delta_bias);
+        if (in.initial_state) like(in.initial_state, outputs.d_initial_state);
+        return outputs;
     }
 };
 
@@ -87,6 +105,7 @@ void check_shapes(const Inputs<T>& in) {
     if (in.delta_bias) expect_shape("delta_bias", in.delta_bias, {{s.D}}, "[D] with D of u");
     if (in.initial_state)
         expect_shape("initial_state", in.initial_state, {{s.B, s.D, s.S}}, "[B, D, S] with B and D of u, S of a");
+    if (in.d_out) expect_shape("d_out", in.d_out, {{s.B, s.D, s.L}}, "[B, D, L], the shape of out");
 }
 
 // How many pairs are put together when n of them are scanned by doubling: at distances 1, 2, 4, …
