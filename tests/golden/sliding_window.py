@@ -28,8 +28,8 @@ from case import Case, random
 from grouped_query import agree, all_in_float64
 
 PACKAGES = ["numpy", "torch", "transformers", "local-attention"]
-ORIGIN = ("out: torch.nn.functional.scaled_dot_product_attention, MATH backend, float64, explicit boolean mask from the "
-          "set of each query; log_sum_exp: torch.logsumexp of scores formed by themselves; gradients, if any: "
+ORIGIN = ("out: torch.nn.functional.scaled_dot_product_attention, MATH backend, float64, explicit boolean mask from "
+          "the set of each query; log_sum_exp: torch.logsumexp of scores formed by themselves; gradients, if any: "
           "torch.autograd. To 1e-12 agreed: torch.nn.attention.flex_attention with a mask_mod (out, log_sum_exp); "
           "transformers.models.mistral.modeling_mistral.eager_attention_forward, in float64 (out, gradients), whose "
           "mask comes from transformers.masking_utils.sliding_window_causal_mask_function(window)")
@@ -312,7 +312,8 @@ def nan_value(name):
     expected["d_k"][0, 1, keys] = np.nan                        # from those rows
     return Case(name, params, inputs, expected, origin(inputs, params) + (
         " v[0,1,4,2] was finite. NaN was put there afterwards, and, in head 1, into what it reaches: column 2 of out "
-        "and all of d_q in rows 4 to 6, d_k of the keys 2 to 6, which these rows see. log_sum_exp and d_v stay finite."))
+        "and all of d_q in rows 4 to 6, d_k of the keys 2 to 6, which these rows see. log_sum_exp and d_v stay "
+        "finite."))
 
 
 def seeing(sets, key):
