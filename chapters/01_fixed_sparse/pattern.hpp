@@ -225,11 +225,6 @@ struct LongformerPattern : ByRemainder {
         }
         return count;
     }
-    int longest_row() const {
-        if (tokens.extent(0) > 0) return n;
-        const int steps = std::min(radius, (n - 1) / dilation);
-        return std::min(n, (causal ? steps : 2 * steps) + 1);
-    }
 };
 
 // What the two kernels of Longformer have of it: the rows of the other tokens, and those of the global ones.

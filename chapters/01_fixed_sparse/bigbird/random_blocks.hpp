@@ -27,14 +27,14 @@ inline std::vector<std::int64_t> draw_random_blocks(int heads, int blocks, int c
             for (int J = 1; J < limit; ++J)
                 if (J < I - 1 || J > I + 1) candidates.push_back(J);
             const std::uint64_t row = static_cast<std::uint64_t>(h) * blocks + I;
-            std::int64_t* to = drawn.data() + row * count;
             const int most = std::min(count, static_cast<int>(candidates.size()));
             for (int t = 0; t < most; ++t) {  // Fisher-Yates: the t-th is swapped with one of those behind it
                 const int other = random_integer(seed, row * count + t, t, static_cast<int>(candidates.size()) - 1);
                 std::swap(candidates[static_cast<std::size_t>(t)], candidates[static_cast<std::size_t>(other)]);
-                to[t] = candidates[static_cast<std::size_t>(t)];
             }
-            std::sort(to, to + most);
+            candidates.resize(static_cast<std::size_t>(most));
+            std::sort(candidates.begin(), candidates.end());
+            std::copy(candidates.begin(), candidates.end(), drawn.begin() + static_cast<std::ptrdiff_t>(row * count));
         }
     return drawn;
 }

@@ -27,8 +27,8 @@ struct Description {
 
     template <class T>
     static Options options(const Params& params, const Inputs<T>& in) {
-        return {static_cast<int>(params.integer("window", 1, 1 << 30)),
-                static_cast<int>(params.integer("sinks", 0, 1 << 30, 0)),
+        return {static_cast<int>(params.integer("window", 1, std::numeric_limits<int>::max())),
+                static_cast<int>(params.integer("sinks", 0, std::numeric_limits<int>::max(), 0)),
                 params.number("scale").value_or(1 / std::sqrt(in.sizes().D))};
     }
     template <class T>

@@ -16,6 +16,7 @@ using fixed_sparse::Row;
 template <class T>
 void see(Row<T>& row, int position, const Options& options) {
     row.keys.clear();
+    if (position < 0) return;
     for (int j = 0; j < std::min(options.sinks, position + 1); ++j) row.keys.push_back(j);
     for (int j = std::max(options.sinks, position - options.window + 1); j <= position; ++j) row.keys.push_back(j);
 }
