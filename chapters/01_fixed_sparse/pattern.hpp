@@ -97,7 +97,7 @@ struct WindowPattern : InOrder {
 // ---- Sparse Transformer ---------------------------------------------------------------------------------------------
 
 enum class Kind { strided, fixed };
-enum class Part { merged, first, second };
+enum class Part { merged, first, second, rest };  // rest: of the second what the first does not have
 
 // Causal. Its first part is local: the last l positions (strided), or the own block of l (fixed). Its second part
 // passes on what the first has gathered: every l-th position counted back from the own one (strided), or the last c
@@ -118,10 +118,12 @@ struct SparseTransformerPattern : ByRemainder {
     }
     ATTN_HOST_DEVICE constexpr bool visible(int, int i, int j) const {
         if (j > i) return false;
+        if (part == Part::rest) return in_second(i, j) && !in_first(i, j);
         return (part != Part::second && in_first(i, j)) || (part != Part::first && in_second(i, j));
     }
-    // The first block has no summary before its last c positions.
+    // The first block has no summary before its last c positions; the first l rows have no rest.
     ATTN_HOST_DEVICE constexpr bool blind(int, int i) const {
+        if (part == Part::rest) return i < stride;
         return part == Part::second && kind == Kind::fixed && i < stride - summary;
     }
     template <class Function>
@@ -131,6 +133,7 @@ struct SparseTransformerPattern : ByRemainder {
         if (part != Part::first && kind == Kind::fixed)
             for (int block = 0; block < blocks; ++block) f(Run{(block + 1) * stride - summary, summary, 1});
         // The own block, or the last l positions; of the second part alone, what of these belongs to it.
+        if (part == Part::rest) return;
         if (part != Part::second)
             f(kind == Kind::strided ? Run{std::max(0, i - stride + 1), std::min(i + 1, stride), 1}
                                     : Run{i - within, within + 1, 1});
@@ -144,18 +147,20 @@ struct SparseTransformerPattern : ByRemainder {
         const std::int64_t l = stride, c = summary, q = n / l, r = n % l;
         if (kind == Kind::strided) {
             const std::int64_t first = window_pairs(n, l), second = l * (q * (q + 1) / 2) + r * (q + 1);
+            if (part == Part::rest) return second - n;  // all but the own position
             return part == Part::first ? first : part == Part::second ? second : first + second - n;
         }
         const std::int64_t first = q * (l * (l + 1) / 2) + r * (r + 1) / 2;  // triangles
         const std::int64_t before = c * (l * (q * (q - 1) / 2) + r * q);     // summaries of the blocks before
         const std::int64_t rest = std::max<std::int64_t>(0, r - (l - c));
         const std::int64_t own = q * (c * (c + 1) / 2) + rest * (rest + 1) / 2;  // summaries of the own block
+        if (part == Part::rest) return before;
         return part == Part::first ? first : part == Part::second ? before + own : first + before;
     }
     int longest_row() const {
         const int blocks = (n - 1) / stride, first = std::min(n, stride);
         const int second = kind == Kind::strided ? blocks + 1 : std::min(n, (blocks + 1) * summary);
-        return part == Part::first ? first : part == Part::second ? second : std::min(n, first + second);
+        return part == Part::first ? first : part == Part::merged ? std::min(n, first + second) : second;
     }
 };
 

@@ -97,7 +97,7 @@ TEST_CASE("patterns: Sparse Transformer, strided and fixed, each part and both")
     // Kills: l + 1 or c + 1 columns, a key that is in both parts counted twice, a summary of a block not yet read.
     for (std::uint64_t seed = 1; seed <= 60; ++seed)
         for (Kind kind : {Kind::strided, Kind::fixed})
-            for (Part part : {Part::merged, Part::first, Part::second}) {
+            for (Part part : {Part::merged, Part::first, Part::second, Part::rest}) {
                 const int n = pick(seed, 0, 1, 70), l = pick(seed, 1, 1, n + 3), c = pick(seed, 2, 1, l);
                 SparseTransformerPattern pattern(n, kind, l, c, part);
                 INFO("seed " << seed << " n " << n << " l " << l << " c " << c << " kind " << static_cast<int>(kind)

@@ -39,6 +39,10 @@ inline Set sparse_transformer_set(Kind kind, int l, int c, Part part, int i) {
     }
     if (part == Part::first) return first;
     if (part == Part::second) return second;
+    if (part == Part::rest) {
+        for (int j : first) second.erase(j);
+        return second;
+    }
     first.merge(second);
     return first;
 }

@@ -31,6 +31,46 @@ void launch_stage2(const Inputs<float>& in, const Options& options, const Output
     launch_lists(a, seen, list_tiles(seen, a.area));
 }
 
+// [19.4.1-12] two parts of the keys, each attended to in its own order, are one softmax: the weighted mean of both
+// results, weighted by what log_sum_exp says of each. A warp for each row; `out` has the first result and gets the
+// whole.
+__global__ void put_two_together(TensorView<float, 4> out, TensorView<const float, 3> log_sum_exp,
+                                 TensorView<const float, 4> other, TensorView<const float, 3> other_log) {
+    const std::int64_t row = (std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
+    if (row >= log_sum_exp.count()) return;  // the whole warp together
+    const float first = log_sum_exp.data()[row], second = other_log.data()[row];
+    const float maximum = fmaxf(first, second);
+    const float of_first = exp_above(first, maximum), of_second = exp_above(second, maximum);
+    const int Dv = out.extent(3);
+    for (int column = static_cast<int>(threadIdx.x) % 32; column < Dv; column += 32) {
+        const std::int64_t index = row * Dv + column;
+        out.data()[index] = (of_first * out.data()[index] + of_second * other.data()[index]) / (of_first + of_second);
+    }
+}
+
+void launch_stage3(const Inputs<float>& in, const Options& options, const Outputs<float>& out) {
+    if (options.kind == Kind::fixed || options.part == Part::first) return launch_stage2(in, options, out);
+    const Sizes s = in.sizes();
+    Attention a = attention(in, options, out);
+    SparseTransformerPattern seen = pattern(s.N, options);
+    if (options.part == Part::second) {
+        seen.step = options.stride;
+        launch_lists(a, seen, list_tiles(seen, a.area));
+        return;
+    }
+    DeviceTensor<float, 4> other({s.B, s.H, s.N, s.Dv}, "result of the rest");
+    DeviceTensor<float, 3> log({s.B, s.H, s.N}, "log_sum_exp of the first part"),
+        other_log({s.B, s.H, s.N}, "log_sum_exp of the rest");
+    a.log_sum_exp = log.view(), seen.part = Part::first;
+    launch_lists(a, seen, list_tiles(seen, a.area));
+    a.out = other.view(), a.log_sum_exp = other_log.view();
+    seen.part = Part::rest, seen.step = options.stride;
+    launch_lists(a, seen, list_tiles(seen, a.area));
+    constexpr int threads = 128;
+    launch(put_two_together, {blocks_for(log.view().count() * 32, threads), threads}, out.out, log.view(), other.view(),
+           other_log.view());
+}
+
 }  // namespace
 }  // namespace attn::sparse_transformer
 
@@ -39,4 +79,8 @@ ATTN_CUDA_VERSION("sparse_transformer", "stage1", "dense with a mask: every tile
                   attn::sparse_transformer::Options, attn::sparse_transformer::Outputs<float>)
 ATTN_CUDA_VERSION("sparse_transformer", "stage2", "tile lists: only tiles that are seen, only partial ones masked",
                   attn::sparse_transformer::launch_stage2, attn::sparse_transformer::Inputs<float>,
+                  attn::sparse_transformer::Options, attn::sparse_transformer::Outputs<float>)
+ATTN_CUDA_VERSION("sparse_transformer", "stage3",
+                  "strided: positions sorted by their remainder, so that tiles are full",
+                  attn::sparse_transformer::launch_stage3, attn::sparse_transformer::Inputs<float>,
                   attn::sparse_transformer::Options, attn::sparse_transformer::Outputs<float>)
