@@ -147,4 +147,19 @@ inline Plan plan_work(const TileLists& lists, int most) {
     return plan;
 }
 
+// Numbers that the kernel moves between the large memory and the multiprocessors for one key/value head, if nothing is
+// cached on the way, no row is split, and there are at most 128 value columns, which one block then has: queries and
+// output once, and for each visit its keys and values. Not counted: log_sum_exp (a number for each row), and the lists.
+inline std::int64_t numbers_moved(const TileLists& lists, const Area& area, int D, int Dv) {
+    std::int64_t keys = 0;
+    for (const ListedTile& visit : lists.visits)
+        keys += std::min(lists.tiles.columns, area.columns - visit.tile * lists.tiles.columns);
+    return (std::int64_t{area.rows()} * area.heads + keys) * (D + Dv);
+}
+// What of the lists is read besides, in bytes: an entry for each block, and its visits.
+inline std::int64_t list_bytes(const TileLists& lists) {
+    return static_cast<std::int64_t>((lists.begin.size() - 1) * sizeof(Work) +
+                                     lists.visits.size() * sizeof(ListedTile));
+}
+
 }  // namespace attn::fixed_sparse
