@@ -36,22 +36,25 @@ struct InOrder {
     ATTN_HOST_DEVICE constexpr int column(int key) const { return key; }
 };
 
-// Rows and columns are the positions sorted by their remainder: 0, s, 2s … 1, s + 1, … What sees only every s-th
-// position then sees neighbours. s = 1: in order.
+// Columns, and rows, are the positions sorted by their remainder mod a step s: 0, s, 2s … 1, s + 1, … What sees only
+// every s-th position then sees neighbours. s = 1: in order.
 struct ByRemainder {
-    int n = 1, step = 1;
+    int n = 1, key_step = 1, query_step = 1;
 
-    ATTN_HOST_DEVICE constexpr int position(int place) const {
+    ATTN_HOST_DEVICE constexpr int query(int row) const { return position(row, query_step); }
+    ATTN_HOST_DEVICE constexpr int key(int column) const { return position(column, key_step); }
+    ATTN_HOST_DEVICE constexpr int column(int key) const {
+        const int remainder = key % key_step, longer = n % key_step;
+        return remainder * (n / key_step) + (remainder < longer ? remainder : longer) + key / key_step;
+    }
+
+  private:
+    ATTN_HOST_DEVICE constexpr int position(int place, int step) const {
+        if (step == 1) return place;
         const int longer = n % step, length = n / step;  // the first `longer` remainders have one position more
         const int in_longer = longer * (length + 1);
         if (place < in_longer) return place % (length + 1) * step + place / (length + 1);
         return (place - in_longer) % length * step + longer + (place - in_longer) / length;
-    }
-    ATTN_HOST_DEVICE constexpr int query(int row) const { return step == 1 ? row : position(row); }
-    ATTN_HOST_DEVICE constexpr int key(int column) const { return step == 1 ? column : position(column); }
-    ATTN_HOST_DEVICE constexpr int column(int key) const {
-        const int remainder = key % step, longer = n % step;
-        return remainder * (n / step) + (remainder < longer ? remainder : longer) + key / step;
     }
 };
 
@@ -108,7 +111,7 @@ struct SparseTransformerPattern : ByRemainder {
     Part part;
 
     SparseTransformerPattern(int length, Kind which, int l, int c, Part of)
-        : ByRemainder{length, 1}, kind(which), stride(l), summary(c), part(of) {}
+        : ByRemainder{length}, kind(which), stride(l), summary(c), part(of) {}
 
     ATTN_HOST_DEVICE constexpr bool in_first(int i, int j) const {
         return kind == Kind::strided ? i - j < stride : i / stride == j / stride;
@@ -184,7 +187,7 @@ struct LongformerPattern : ByRemainder {
     TensorView<const int, 1> tokens, marks;  // of GlobalTokens; `tokens` may be absent
 
     LongformerPattern(int length, int w, int d, bool is_causal, const GlobalTokens& global)
-        : ByRemainder{length, 1},
+        : ByRemainder{length},
           radius(w),
           dilation(d),
           causal(is_causal),

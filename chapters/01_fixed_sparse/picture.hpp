@@ -20,35 +20,31 @@ std::string terminal_picture(const Pattern& pattern, int h, int queries, int key
     return picture;
 }
 
-// The same as SVG, with the visited tiles behind it: full ones dark, partial ones light.
+// The same as SVG, for the first head, with the visited tiles behind it: full ones dark, partial ones light.
 template <class Pattern>
-std::string svg_picture(const Pattern& pattern, const std::string& title, int n, int tile) {
-    constexpr int cell = 6, head = 24;
-    const auto rectangle = [&](int row, int column, int width, double inset, const char* colour) {
-        const auto number = [](double x) {
-            std::string text = std::to_string(x);
-            return text.substr(0, text.find('.') + 2);
-        };
-        return "<rect x=\"" + number(cell * column + inset) + "\" y=\"" + number(head + cell * row + inset) +
-               "\" width=\"" + number(cell * width - 2 * inset) + "\" height=\"" + number(cell * width - 2 * inset) +
-               "\" fill=\"" + colour + "\"/>\n";
+std::string svg_picture(const Pattern& pattern, int n, int tile) {
+    constexpr int cell = 5, gap = 1;
+    std::string full, partial, pairs;  // paths
+    const auto square = [&](std::string& path, int row, int column, int cells) {
+        const std::string side = std::to_string(cell * cells - gap);
+        path += "M" + std::to_string(cell * column) + " " + std::to_string(cell * row) + "h" + side + "v" + side +
+                "h-" + side + "z";
     };
-    const std::string side = std::to_string(cell * n), height = std::to_string(cell * n + head);
-    std::string svg = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + side + "\" height=\"" + height +
-                      "\" viewBox=\"0 0 " + side + " " + height + "\">\n<rect width=\"" + side + "\" height=\"" +
-                      height + "\" fill=\"white\"/>\n<text x=\"0\" y=\"16\" font-family=\"sans-serif\" " +
-                      "font-size=\"13\">" + title + "</text>\n";
     const TileLists lists = list_tiles(pattern, Area{n, n}, Tiles{tile, tile});
     for (int row_tile = 0; row_tile < lists.row_tiles; ++row_tile)
         for (int visit = lists.begin[static_cast<std::size_t>(row_tile)];
              visit < lists.begin[static_cast<std::size_t>(row_tile) + 1]; ++visit) {
             const ListedTile& listed = lists.visits[static_cast<std::size_t>(visit)];
-            svg += rectangle(row_tile * tile, listed.tile * tile, tile, 0.3, listed.partial ? "#e3ecf7" : "#a9c4e6");
+            square(listed.partial ? partial : full, row_tile * tile, listed.tile * tile, tile);
         }
     for (int i = 0; i < n; ++i)
         for (int j = 0; j < n; ++j)
-            if (pattern.visible(0, i, j)) svg += rectangle(i, j, 1, 1, "#1f4e8c");
-    return svg + "</svg>\n";
+            if (pattern.visible(0, i, j)) square(pairs, i, j, 1);
+    const std::string side = std::to_string(cell * n - gap);
+    return "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + side + "\" height=\"" + side + "\">\n" +
+           "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<path fill=\"#9dbce0\" d=\"" + full +
+           "\"/>\n<path fill=\"#dfe9f5\" d=\"" + partial + "\"/>\n<path fill=\"#1f4e8c\" d=\"" + pairs +
+           "\"/>\n</svg>\n";
 }
 
 }  // namespace attn::fixed_sparse

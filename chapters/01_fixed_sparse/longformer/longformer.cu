@@ -30,7 +30,7 @@ void launch_both(const Inputs<float>& in, const Options& options, const Outputs<
         return half;
     };
     LongformerLocal local(pattern(N, options, global));
-    local.step = order;
+    local.key_step = local.query_step = order;
     const Attention others{in.q, in.k, in.v, out.out, {}, scale, {N, N}};
     launch_lists(others, to_device(local), lists(local, others.area));
     if (options.global_tokens.empty()) return;

@@ -1,10 +1,11 @@
 // The Sparse Transformer's attention on the GPU, stages 1 to 3: the block-sparse kernel with every tile in its lists,
-// each masked; with the tiles that are seen; and, for the strided pattern, with positions sorted by their remainder.
+// each masked; with the tiles that are seen; and with positions sorted by their remainder.
 //
-// Every l-th position touches a tile of 64 keys for each of them: of the pairs computed there one in 64 is visible.
-// Sorted by their remainder mod l these positions are neighbours, and their tiles are full. What is local is then
-// scattered; so each part is attended to in the order that suits it, and the two results are put together, as parts of
-// one softmax are. (The paper's kernel transposes for the same reason.)
+// The second part of either pattern touches a tile of 64 keys for one of them, or for a few, and leaves the others of
+// it unused. Sorted by their remainder mod l they are neighbours: of strided, where a query sees the keys of its own
+// remainder, queries and keys; of fixed, where all queries see the same remainders, the keys. What is local is
+// scattered by this order; so each part is attended to in the order that suits it, and the two results are put
+// together, as parts of one softmax are. (The paper's kernel for strided attention transposes for the same reason.)
 #include "chapters/01_fixed_sparse/block_sparse.cuh"
 #include "chapters/01_fixed_sparse/sparse_transformer/sparse_transformer.hpp"
 #include "common/cuda/on_device.hpp"
@@ -49,23 +50,23 @@ __global__ void put_two_together(TensorView<float, 4> out, TensorView<const floa
 }
 
 void launch_stage3(const Inputs<float>& in, const Options& options, const Outputs<float>& out) {
-    if (options.kind == Kind::fixed || options.part == Part::first) return launch_stage2(in, options, out);
+    if (options.part == Part::first) return launch_stage2(in, options, out);
     const Sizes s = in.sizes();
     Attention a = attention(in, options, out);
-    SparseTransformerPattern seen = pattern(s.N, options);
-    if (options.part == Part::second) {
-        seen.step = options.stride;
-        launch_lists(a, seen, list_tiles(seen, a.area));
-        return;
-    }
+    const SparseTransformerPattern whole = pattern(s.N, options);
+    SparseTransformerPattern first = whole, sorted = whole;
+    sorted.key_step = options.stride;
+    sorted.query_step = options.kind == Kind::strided ? options.stride : 1;
+    if (options.part == Part::second) return launch_lists(a, sorted, list_tiles(sorted, a.area));
+
+    first.part = Part::first, sorted.part = Part::rest;
     DeviceTensor<float, 4> other({s.B, s.H, s.N, s.Dv}, "result of the rest");
     DeviceTensor<float, 3> log({s.B, s.H, s.N}, "log_sum_exp of the first part"),
         other_log({s.B, s.H, s.N}, "log_sum_exp of the rest");
-    a.log_sum_exp = log.view(), seen.part = Part::first;
-    launch_lists(a, seen, list_tiles(seen, a.area));
+    a.log_sum_exp = log.view();
+    launch_lists(a, first, list_tiles(first, a.area));
     a.out = other.view(), a.log_sum_exp = other_log.view();
-    seen.part = Part::rest, seen.step = options.stride;
-    launch_lists(a, seen, list_tiles(seen, a.area));
+    launch_lists(a, sorted, list_tiles(sorted, a.area));
     constexpr int threads = 128;
     launch(put_two_together, {blocks_for(log.view().count() * 32, threads), threads}, out.out, log.view(), other.view(),
            other_log.view());
@@ -81,6 +82,6 @@ ATTN_CUDA_VERSION("sparse_transformer", "stage2", "tile lists: only tiles that a
                   attn::sparse_transformer::launch_stage2, attn::sparse_transformer::Inputs<float>,
                   attn::sparse_transformer::Options, attn::sparse_transformer::Outputs<float>)
 ATTN_CUDA_VERSION("sparse_transformer", "stage3",
-                  "strided: positions sorted by their remainder, so that tiles are full",
+                  "positions sorted by their remainder, so that the second part fills its tiles",
                   attn::sparse_transformer::launch_stage3, attn::sparse_transformer::Inputs<float>,
                   attn::sparse_transformer::Options, attn::sparse_transformer::Outputs<float>)

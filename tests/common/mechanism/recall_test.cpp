@@ -26,9 +26,9 @@ TEST_CASE("recall: the softmax gives back every pair, however many") {
 
 TEST_CASE("recall: a window gives back what is in it, and nothing else") {
     // What comes back is then a mix of the window's values, so that the nearest is one of these.
-    CHECK(result_of("dense", "window of 32, D = 32", 20).hits == 1);
+    CHECK(result_of("sliding_window", "window of 32, D = 32", 20).hits == 1);
     for (int pairs : {64, 256})
-        CHECK(std::abs(result_of("dense", "window of 32, D = 32", pairs).hits - 32.0 / pairs) <= 1e-9);
+        CHECK(std::abs(result_of("sliding_window", "window of 32, D = 32", pairs).hits - 32.0 / pairs) <= 1e-9);
 }
 
 TEST_CASE("recall: the error of a sum of key times value is √((m - 1)/D), and the state is full at m = D") {
