@@ -53,6 +53,9 @@ class RowTile {
         queries = weights + 2;
         keeps_queries = D() <= static_cast<int>(most_strips) * strip;
         for (int first = 0; keeps_queries && first < D(); first += strip) load_queries(queries[first / strip], first);
+#pragma unroll
+        for (int r = 0; r < per_thread; ++r)
+            if (exists(r) && !pattern.blind(head(r), query(r))) rows_that_see |= 1u << r;
     }
 
     // One visit: the keys of a tile are added to what is known of the rows.
@@ -141,14 +144,13 @@ class RowTile {
         for (int r = 0; r < per_thread; ++r) {
             if (!exists(r)) continue;
             const int h = head(r), i = query(r);
-            const bool is_blind = pattern.blind(h, i);
 #pragma unroll
             for (int t = 0; t < ValueTiles; ++t) {
                 const float* s = sums[t].at[r];
                 const float by = state[r].sum;
                 store_four<Aligned>(
                     a.out.slice(sequence, h, i).data(), first_value + t * tile + own_column(), Dv(),
-                    is_blind ? make_float4(0, 0, 0, 0) : make_float4(s[0] / by, s[1] / by, s[2] / by, s[3] / by));
+                    sees(r) ? make_float4(s[0] / by, s[1] / by, s[2] / by, s[3] / by) : make_float4(0, 0, 0, 0));
             }
         }
         if (!a.log_sum_exp || first_value > 0) return;
@@ -157,7 +159,7 @@ class RowTile {
         for (int r = 0; r < per_thread; ++r)
             if (own_column() == per_thread * r && exists(r))
                 a.log_sum_exp(sequence, head(r), query(r)) =
-                    pattern.blind(head(r), query(r)) ? -INFINITY : state[r].maximum + logf(state[r].sum);
+                    sees(r) ? state[r].maximum + logf(state[r].sum) : -INFINITY;
     }
 
     // Only a part was added: its sums and states are left as they are.
@@ -203,16 +205,16 @@ class RowTile {
     __device__ const float* position_at(const TensorView<const float, 4>& of, int column) const {
         return column < a.area.columns ? &of(sequence, kv_head, pattern.key(column), 0) : nullptr;
     }
+    __device__ bool sees(int r) const { return rows_that_see >> r & 1; }
     __device__ unsigned visible_pairs(int first_column) const {
         unsigned seen = 0;
 #pragma unroll
-        for (int r = 0; r < per_thread; ++r) {
-            if (!exists(r)) continue;
-            const int h = head(r), i = query(r);
+        for (int c = 0; c < per_thread; ++c) {
+            if (first_column + c >= a.area.columns) continue;
+            const auto key = pattern.look_at(pattern.key(first_column + c));
 #pragma unroll
-            for (int c = 0; c < per_thread; ++c)
-                if (first_column + c < a.area.columns && pattern.visible(h, i, pattern.key(first_column + c)))
-                    seen |= 1u << (per_thread * r + c);
+            for (int r = 0; r < per_thread; ++r)
+                if (sees(r) && pattern.visible(head(r), query(r), key)) seen |= 1u << (per_thread * r + c);
         }
         return seen;
     }
@@ -244,6 +246,7 @@ class RowTile {
     Strip* weights;      // [2]: 64 keys, transposed
     Strip* queries;      // all their columns, transposed; of rows too long to be kept, the strip at hand
     bool keeps_queries;
+    unsigned rows_that_see = 0;  // of the thread's four: bit r
     RowState state[per_thread];
     Sums sums[ValueTiles];
 };

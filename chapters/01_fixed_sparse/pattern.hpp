@@ -11,6 +11,11 @@
 // and, for kernels, which put rows and columns into an order of their own where that makes better tiles,
 //
 //     query(row), key(column), column(key)    from the kernel's numbers to positions, and back
+//     look_at(j)                              what `visible` also takes in the place of key j: what must be known of
+//     it,
+//                                             so that it is fetched once for several queries
+//
+// The kernel asks for visible pairs of rows that are not blind.
 //
 // Positions count from 0. A window W counts the keys that a query sees, its own included; a radius w does not count
 // the query itself, and goes to both sides.
@@ -34,6 +39,7 @@ struct InOrder {
     ATTN_HOST_DEVICE constexpr int query(int row) const { return row; }
     ATTN_HOST_DEVICE constexpr int key(int column) const { return column; }
     ATTN_HOST_DEVICE constexpr int column(int key) const { return key; }
+    ATTN_HOST_DEVICE constexpr int look_at(int j) const { return j; }
 };
 
 // Columns, and rows, are the positions sorted by their remainder mod a step s: 0, s, 2s … 1, s + 1, … What sees only
@@ -47,6 +53,7 @@ struct ByRemainder {
         const int remainder = key % key_step, longer = n % key_step;
         return remainder * (n / key_step) + (remainder < longer ? remainder : longer) + key / key_step;
     }
+    ATTN_HOST_DEVICE constexpr int look_at(int j) const { return j; }
 
   private:
     ATTN_HOST_DEVICE constexpr int position(int place, int step) const {
@@ -204,6 +211,12 @@ struct LongformerPattern : ByRemainder {
     }
     ATTN_HOST_DEVICE static constexpr bool blind(int, int) { return false; }
 
+    struct Key {
+        int j;
+        bool is_global;
+    };
+    ATTN_HOST_DEVICE constexpr Key look_at(int j) const { return {j, is_global(j)}; }
+
     // How many keys of the band are in front of position i, and behind it.
     int before(int i) const { return std::min(radius, i / dilation); }
     int after(int i) const { return causal ? 0 : std::min(radius, (n - 1 - i) / dilation); }
@@ -235,23 +248,28 @@ struct LongformerPattern : ByRemainder {
     }
 };
 
-// What the two kernels of Longformer have of it: the rows of the other tokens, and those of the global ones.
+// What the two launches of Longformer's kernel have of it: the rows of the other tokens, and those of the global ones.
 struct LongformerLocal : LongformerPattern {
     explicit LongformerLocal(const LongformerPattern& whole) : LongformerPattern(whole) {}
 
-    ATTN_HOST_DEVICE constexpr bool visible(int h, int i, int j) const {
-        return !is_global(i) && LongformerPattern::visible(h, i, j);
-    }
     ATTN_HOST_DEVICE constexpr bool blind(int, int i) const { return is_global(i); }
+    ATTN_HOST_DEVICE constexpr bool visible(int, int i, const Key& key) const {
+        return !(causal && key.j > i) && (key.is_global || in_band(i, key.j));
+    }
+    ATTN_HOST_DEVICE constexpr bool visible(int h, int i, int j) const {
+        return !blind(h, i) && visible(h, i, look_at(j));
+    }
     template <class Function>
     void for_each_run(int h, int i, Function f) const {
-        if (!is_global(i)) LongformerPattern::for_each_run(h, i, f);
+        if (!blind(h, i)) LongformerPattern::for_each_run(h, i, f);
     }
 };
 struct LongformerGlobal : LongformerPattern {
     explicit LongformerGlobal(const LongformerPattern& whole) : LongformerPattern(whole) {}
 
     ATTN_HOST_DEVICE constexpr int query(int row) const { return tokens(row); }
+    ATTN_HOST_DEVICE constexpr int look_at(int j) const { return j; }
+    ATTN_HOST_DEVICE constexpr bool visible(int, int i, int j) const { return !causal || j <= i; }
 };
 
 // ---- BigBird --------------------------------------------------------------------------------------------------------
