@@ -20,7 +20,25 @@ std::string terminal_picture(const Pattern& pattern, int h, int queries, int key
     return picture;
 }
 
-// The same as SVG, for the first head, with the visited tiles behind it: full ones dark, partial ones light.
+// For a terminal: the tiles that are visited, █ full and ▒ partial.
+template <class Pattern>
+std::string terminal_tiles(const Pattern& pattern, int queries, int keys, const Tiles& tiles) {
+    std::string picture;
+    const TileLists lists = list_tiles(pattern, Area{queries, keys}, tiles);
+    for (std::size_t list = 0; list + 1 < lists.begin.size(); ++list) {
+        picture += "   ";
+        auto visit = lists.visits.begin() + lists.begin[list];
+        for (int tile = 0; tile < tiles_of(keys, tiles.columns); ++tile) {
+            const bool is_visited = visit != lists.visits.begin() + lists.begin[list + 1] && visit->tile == tile;
+            picture += is_visited ? visit->partial ? " ▒" : " █" : " ·";
+            if (is_visited) ++visit;
+        }
+        picture += "\n";
+    }
+    return picture;
+}
+
+// As SVG, for the first head: pairs, and behind them the visited tiles, full ones dark, partial ones light.
 template <class Pattern>
 std::string svg_picture(const Pattern& pattern, int n, int tile) {
     constexpr int cell = 5, gap = 1;

@@ -57,7 +57,7 @@ for readme in $(git ls-files --cached --others --exclude-standard '*README.md' 2
         *chapters/*)
             folder=$(dirname "$readme")
             grep -ho '\[19\.[0-9.]*-[0-9]*\]' "$readme" | sort -u >"$work/named"
-            grep -rhos --include=*.hpp --include=*.cu '\[19\.[0-9.]*-[0-9]*\]' "$folder" | sort -u >"$work/in_code"
+            grep -rhos --include=*.hpp --include=*.cu --include=*.cuh '\[19\.[0-9.]*-[0-9]*\]' "$folder" | sort -u >"$work/in_code"
             checked=$((checked + 1))
             cmp -s "$work/named" "$work/in_code" ||
                 complain "$readme: step tags differ from the code's: $(diff "$work/named" "$work/in_code" | tr '\n' ' ')"

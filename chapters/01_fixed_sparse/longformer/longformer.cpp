@@ -79,8 +79,13 @@ void trace() {
         "chapters/01_fixed_sparse/longformer/longformer_naive.hpp at the tags in brackets\n\n");
     fmt::print("[19.4.1-1] the keys that a query sees: a row for each query, a column for each key\n{}\n",
                fixed_sparse::terminal_picture(pattern(n, options, global), 0, n, n));
-    fmt::print("all scores are 0; the values are the positions, the global ones 10 more\n\n");
-    longformer::naive(inputs, options, Outputs<double>{view(out)}, TracePrinter{});
+    fmt::print("[19.4.1-8] tiles of 2 x 2: █ full, ▒ partial, · not visited; of the other tokens' rows\n{}\n",
+               fixed_sparse::terminal_tiles(fixed_sparse::LongformerLocal(pattern(n, options, global)), n, n, {2, 2}));
+    longformer::naive(inputs, options, Outputs<double>{view(out)});
+    fmt::print(
+        "all scores are 0, the values are the positions: the mean position that each query sees;\n"
+        "[19.4.1-7] the values for global rows are 10 more\n\n");
+    TracePrinter{}("[19.4.1-4] out, all queries", TensorView<const double, 1>(out.data(), {{n}}));
 }
 
 [[maybe_unused]] const bool added = add_described<Description>(sized_case, trace);

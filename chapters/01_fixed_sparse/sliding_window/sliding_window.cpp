@@ -91,6 +91,8 @@ void trace() {
         "chapters/01_fixed_sparse/sliding_window/sliding_window_naive.hpp at the tags in brackets\n\n");
     fmt::print("[19.4.1-1] the keys that a query sees: a row for each query, a column for each key\n{}\n",
                fixed_sparse::terminal_picture(pattern(inputs.sizes(), options), 0, n, n));
+    fmt::print("[19.4.1-8] tiles of 2 x 2: █ full, ▒ partial, · not visited\n{}\n",
+               fixed_sparse::terminal_tiles(pattern(inputs.sizes(), options), n, n, {2, 2}));
     const TracePrinter print;
     print("q", inputs.q.slice(0, 0));
     print("k", inputs.k.slice(0, 0));

@@ -82,9 +82,11 @@ void trace() {
                                               : "merged",
                        fixed_sparse::terminal_picture(pattern(n, options), 0, n, n));
         }
-    const TracePrinter print;
-    fmt::print("strided, merged; all scores are 0, the values are the positions\n\n");
-    sparse_transformer::naive(inputs, {Kind::strided, 3, 1, Part::merged, 1}, Outputs<double>{view(out)}, print);
+    sparse_transformer::naive(inputs, {Kind::strided, 3, 1, Part::merged, 1}, Outputs<double>{view(out)});
+    fmt::print(
+        "strided, merged; all scores are 0, the values are the positions: the mean position that each query "
+        "sees\n\n");
+    TracePrinter{}("[19.4.1-4] out, all queries", TensorView<const double, 1>(out.data(), {{n}}));
 }
 
 [[maybe_unused]] const bool added = add_described<Description>(sized_case, trace);
