@@ -1,4 +1,5 @@
-// What the judges of scan_with_resets and scan_chunks_kernel share: the scan without a state, and documents to draw.
+// What the judges of scan_with_resets and scan_chunks_kernel share: the scan without a state, and packed documents to
+// draw.
 #pragma once
 
 #include <algorithm>
@@ -104,6 +105,43 @@ inline void draw_positions(TensorView<int, 1> position, std::uint64_t seed, int 
         next = kind == 2 ? random_integer(seed, counter++, 1, 9)
                          : next + (kind ? random_integer(seed, counter++, 1, 3) : 1);
     }
+}
+
+struct Data {
+    Tensor<float, 3> u, delta, b, c, initial;
+    Tensor<float, 2> a;
+    Tensor<float, 1> d;
+    Tensor<int, 2> position;
+    bool has_initial = false;
+
+    template <class Inputs>
+    Inputs inputs() const {
+        Inputs in{view(u), view(delta), view(a), view(b), view(c), view(d), view(position), {}};
+        if (has_initial) in.initial = view(initial);
+        return in;
+    }
+};
+
+struct Sizes {
+    int B, D, L, S;
+};
+
+// Documents of `mean` tokens, about; with a mean of 0 a single one. Each sequence has another kind of positions, and
+// every other one goes on with a document that was begun before it.
+inline Data draw(std::uint64_t seed, const Sizes& size, int mean, bool has_initial, int kind = 0) {
+    const auto [B, D, L, S] = size;
+    Data data{make_tensor<float, 3>({B, D, L}), make_tensor<float, 3>({B, D, L}), make_tensor<float, 3>({B, S, L}),
+              make_tensor<float, 3>({B, S, L}), make_tensor<float, 3>({B, D, S}), make_tensor<float, 2>({D, S}),
+              make_tensor<float, 1>({{D}}),     make_tensor<int, 2>({B, L}),      has_initial};
+    fill_normal(view(data.u), seed), fill_normal(view(data.delta), seed + 1), fill_normal(view(data.b), seed + 2);
+    fill_normal(view(data.c), seed + 3), fill_normal(view(data.initial), seed + 4, 2),
+        fill_normal(view(data.d), seed + 5);
+    std::uint64_t counter = 0;
+    for (float& rate : data.a) rate = static_cast<float>(-0.05 - 0.6 * random_uniform(seed + 6, counter++));
+    for (int b = 0; b < B; ++b)
+        draw_positions(view(data.position).slice(b), seed + 10 + static_cast<std::uint64_t>(b), mean,
+                       (kind / 3 + b) % 2 == 0, (kind + b) % 3);
+    return data;
 }
 
 }  // namespace attn::scans

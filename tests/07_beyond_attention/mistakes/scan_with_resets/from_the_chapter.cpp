@@ -26,7 +26,7 @@ void scan_with_resets(const Inputs& in, const Options&, const Outputs& out) {
     std::vector<float> h(static_cast<std::size_t>(S));
     for (int b = 0; b < B; ++b)
         for (int d = 0; d < D; ++d) {
-            std::fill(h.begin(), h.end(), 0.0f);
+            for (int s = 0; s < S; ++s) h[static_cast<std::size_t>(s)] = in.initial ? in.initial(b, d, s) : 0;
             for (int t = 0; t < L; ++t) {
                 const float delta = softplus(in.delta(b, d, t));
                 float y = 0;
