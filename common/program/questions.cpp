@@ -154,14 +154,15 @@ double tolerance_in(const toml::table& entry, const fs::path& file) {
     return tolerance;
 }
 
-// A table of numbers and true or false, as case.json has it.
+// A table of numbers, texts, and true or false, as case.json has it.
 std::string params_in(const toml::table& entry, const fs::path& file) {
-    const char* expected = "a table of numbers, true and false";
+    const char* expected = "a table of numbers, texts, true and false";
     const toml::node& value = required(entry, "params", expected, file);
     const toml::table* table = value.as_table();
     bool valid = table && !table->empty();
     if (table)
-        for (auto&& [key, param] : *table) valid = valid && (param.is_number() || param.is_boolean());
+        for (auto&& [key, param] : *table)
+            valid = valid && (param.is_number() || param.is_string() || param.is_boolean());
     if (!valid) throw BadCase(place(file, value.source()), "params = " + text_of(value), expected);
     std::ostringstream json;
     json << toml::json_formatter(*table);

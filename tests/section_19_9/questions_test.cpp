@@ -132,6 +132,30 @@ TEST_CASE("what is measured equals an independent count") {
     }
 }
 
+TEST_CASE("what question 4 measures equals an independent count") {
+    // Kills: a form or params that are not passed on; pairs held in a scan; a state for each token.
+    const auto measured = [](const std::string& name) {
+        static const QuestionVerdict verdict = judge_question("4_another_family", solution_folder("4_another_family"));
+        return verdict_on(verdict, name).measured.value();
+    };
+    // The own case of a scan: 4 channels with 16 numbers of state, softplus, D u and a gate.
+    constexpr double channels = 4, S = 16;
+    const auto sequential = [](double n) { return channels * n * (2 * S + 1); };  // Δ B u and C h; D u
+    // By doubling, a place takes part in each round that reaches back to an earlier one.
+    double together = 0;
+    for (int distance = 1; distance < 1024; distance *= 2) together += 1024 - distance;
+    CHECK(measured("scan_bytes_held") == S * 8);
+    CHECK(measured("scan_bytes_held_at_four_times_n") == 1);
+    CHECK(measured("scan_exponentials_at_four_times_n") == 4);
+    CHECK(measured("scan_multiply_adds") == sequential(1024));
+    CHECK(measured("scan_multiply_adds_of_two_documents") == 2);
+    CHECK(measured("parallel_scan_multiply_adds") == sequential(1024) + channels * S * together);
+    CHECK(measured("parallel_scan_bytes_held_at_four_times_n") == (S + 4 * 1024) / (S + 4 * 256));
+    const auto pairs_held = [](double n) { return n * n + n + 16 * 16 + 16 + 1; };  // and powers of γ, state, a key
+    CHECK(measured("parallel_retention_bytes_held_at_four_times_n") == pairs_held(1024) / pairs_held(256));
+    CHECK(measured("rwkv_bytes_held") == 3 * 8);
+}
+
 TEST_CASE("every wrong number is found wrong, and says what was measured and where to see it") {
     Folder folder;
     for (const Measurement& m : read_measurements(measurements_file)) {
@@ -285,7 +309,10 @@ TEST_CASE("malformed measurements are refused in one line") {
     CHECK(read_measurements(file_with({{"tolerance", "0.5"}})).front().tolerance == 0.5);
     CHECK(read_measurements(file_with({{"n", "[8, 16]"}})).front().n == std::vector<int>{8, 16});
     const std::string params =
-        read_measurements(file_with({{"params", "{ causal = true, prefill = 1 }"}})).front().params;
+        read_measurements(file_with({{"params", "{ causal = true, prefill = 1, form = \"parallel\" }"}}))
+            .front()
+            .params;
+    CHECK(Params::parse(params).choice("form", {"recurrent", "parallel"}, "recurrent") == "parallel");
     CHECK(Params::parse(params).boolean("causal", false));
     CHECK(Params::parse(params).integer("prefill", 1, 1) == 1);
     const auto check = [&](const Lines& changes, const std::string& part, bool twice = false) {
@@ -308,7 +335,7 @@ TEST_CASE("malformed measurements are refused in one line") {
     check({{"heads", "8"}, {"kv_heads", "3"}}, "a divisor of 8");
     check({{"heads", "65"}, {"kv_heads", "1"}}, "heads = ");
     check({{"heads", "8"}, {"kv_heads", "[8, 2]"}, {"n", "[8, 16]"}}, "one pair");
-    for (const char* params : {"3", "\"causal\"", "[1]", "{}", "{ causal = \"yes\" }", "{ a = [1] }"})
+    for (const char* params : {"3", "\"causal\"", "[1]", "{}", "{ causal = 1979-05-27 }", "{ a = [1] }"})
         check({{"params", params}}, "params = ");
     check({{"seed", "1"}}, "the key \"seed\"");
     check({}, "\"a\" twice", true);
@@ -346,7 +373,8 @@ TEST_CASE("an answer is what stands beside headings and comments") {
 }
 
 TEST_CASE("each question has its measurements, a rubric and our answer, and no two are the same") {
-    std::set<std::string> answers, titles, mechanisms = {"selective_scan"};  // an exercise beside the table's rows
+    std::set<std::string> answers, titles,
+        mechanisms = {"selective_scan", "retention", "rwkv"};  // beside the table's rows
     const toml::table book = toml::parse_file((source / "common" / "mechanism" / "table_19_1.toml").string());
     for (const toml::node& row : *book["row"].as_array())
         for (const toml::node& name : *(*row.as_table())["mechanisms"].as_array())
