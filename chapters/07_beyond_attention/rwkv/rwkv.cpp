@@ -21,11 +21,16 @@ struct Description {
     using Options = rwkv::Options;
     using CudaFunction = rwkv::CudaFunction;
 
-    static std::vector<std::string> params() { return {}; }
+    static std::vector<std::string> params() { return {"form", "chunk"}; }
 
     template <class T>
-    static Options options(const Params&, const Inputs<T>&) {
-        return {};
+    static Options options(const Params& params, const Inputs<T>&) {
+        Options options;
+        const std::string form = params.choice("form", {"sequential", "parallel", "chunked"}, "sequential");
+        options.form = form == "parallel" ? Form::parallel : form == "chunked" ? Form::chunked : Form::sequential;
+        if (params.has("chunk"))
+            options.chunk = static_cast<int>(params.integer("chunk", 1, std::numeric_limits<int>::max()));
+        return options;
     }
     template <class T>
     static void check(const Inputs<T>& in, const Options&) {
@@ -36,8 +41,8 @@ struct Description {
         rwkv::naive(in, options, out);
     }
     template <class T>
-    static Costs cost(const Inputs<T>& in, const Options&, std::size_t scalar_bytes) {
-        return forward_cost(in.sizes(), scalar_bytes);
+    static Costs cost(const Inputs<T>& in, const Options& options, std::size_t scalar_bytes) {
+        return forward_cost(in.sizes(), options, scalar_bytes);
     }
 };
 
@@ -56,12 +61,17 @@ void trace() {
     auto out = make_tensor<double, 3>({1, 3, 1}), state = make_tensor<double, 3>({1, 3, 1});
     const Inputs<double> inputs{{w, {{1}}}, {u, {{1}}}, {k, {{1, 3, 1}}}, {v, {{1, 3, 1}}}};
     fmt::print(
-        "RWKV, 3 positions, one channel, w = ln 2, no bonus (book 19.4, family 7)\n"
+        "RWKV, 3 positions, one channel, w = ln 2, no bonus (book 19.4, family 7); one token after the other, and\n"
+        "as elements that are merged\n"
         "chapters/07_beyond_attention/rwkv/rwkv_naive.hpp at the tags in brackets\n\n");
     const TracePrinter print;
     print("key", inputs.key.slice(0));
     print("value", inputs.value.slice(0));
-    naive(inputs, Options{}, Outputs<double>{view(out), view(state)}, print);
+    for (Form form : {Form::sequential, Form::parallel}) {
+        fmt::print("---- {} ----\n\n", form == Form::sequential ? "sequential" : "parallel");
+        out.fill(0);
+        naive(inputs, Options{form}, Outputs<double>{view(out), view(state)}, print);
+    }
 }
 
 [[maybe_unused]] const bool added = add_described<Description>(sized_case, trace);

@@ -9,6 +9,7 @@
 // Book 19.4, family 7. Peng et al. 2023, "RWKV" (arXiv 2305.13048), section 3.1.2, equation (16), and appendix D.
 #pragma once
 
+#include "chapters/07_beyond_attention/selective_scan/selective_scan.hpp"
 #include "common/measure/costs.hpp"
 #include "common/tensor/half.hpp"
 #include "common/tensor/shape_check.hpp"
@@ -16,7 +17,14 @@
 
 namespace attn::rwkv {
 
-struct Options {};
+// Token by token; or in chunks, in which what the tokens leave is put together in any grouping, as the selective scan
+// puts its pairs together. Parallel: one chunk of all tokens.
+enum class Form { sequential, parallel, chunked };
+
+struct Options {
+    Form form = Form::sequential;
+    int chunk = 32;
+};
 
 // The letters: B batch, L positions, D channels.
 struct Sizes {
@@ -67,17 +75,37 @@ void check_shapes(const Inputs<T>& in) {
     expect_shape("time_first", in.time_first, {{s.D}}, "[D] with D of key");
 }
 
-// What the naive version costs, exactly. It holds the state of one channel.
-inline Costs forward_cost(const Sizes& s, std::size_t scalar_bytes) {
-    const std::int64_t tokens = std::int64_t{s.B} * s.L * s.D;
+// What the naive version costs, exactly. It holds the state of one channel; in chunks also an element, four numbers,
+// for each token of a chunk.
+inline Costs forward_cost(const Sizes& s, const Options& options, std::size_t scalar_bytes) {
+    const std::int64_t rows = std::int64_t{s.B} * s.D, tokens = rows * s.L;
     Costs costs;
-    costs.comparisons = 2 * tokens;
-    costs.exponentials = 4 * tokens;
-    costs.multiplications = 4 * tokens;  // what was there, which shrinks; twice for the output, twice for the state
-    costs.multiply_adds = 2 * tokens;    // the token's own value
-    costs.additions = 8 * tokens;        // exponents; the token's own weight
+    // [19.4.7-13]
+    costs.comparisons = tokens;
+    costs.exponentials = 2 * tokens;
+    costs.multiplications = 2 * tokens;  // the past, which shrinks
+    costs.multiply_adds = tokens;        // the token's own value
+    costs.additions = 4 * tokens;        // exponents; the token's own weight
     costs.divisions = tokens;
-    costs.bytes_held = 3 * static_cast<std::int64_t>(scalar_bytes);
+    std::int64_t held = 3;
+    if (options.form == Form::sequential) {
+        // [19.4.7-14], the same once more without a division
+        costs.comparisons += tokens, costs.exponentials += 2 * tokens, costs.multiplications += 2 * tokens;
+        costs.multiply_adds += tokens, costs.additions += 4 * tokens;
+    } else {
+        const std::int64_t C = options.form == Form::parallel ? s.L : std::min(options.chunk, s.L);
+        const std::int64_t full = s.L / C, rest = s.L % C;
+        // [19.4.7-29], within the chunks; and each token with what was before its chunk
+        const std::int64_t merged =
+            rows * (full * selective_scan::combinations(C) + selective_scan::combinations(rest)) + tokens;
+        costs.comparisons += merged + tokens;  // the exponents; whether a key counts at all
+        costs.exponentials += 2 * merged;
+        costs.multiplications += 3 * merged + tokens;
+        costs.multiply_adds += 2 * merged;
+        costs.additions += 4 * merged;
+        held += 4 * C;
+    }
+    costs.bytes_held = held * static_cast<std::int64_t>(scalar_bytes);
     return costs;
 }
 
