@@ -32,6 +32,8 @@ struct RecallEntry {
     // From a case with q, k and v, [1, 1, pairs, dim], to one of the mechanism, the last `pairs` rows of whose out are
     // the answers. The seed is for what else it draws.
     std::function<void(Case&, std::uint64_t seed)> prepare;
+    // Whether out is [1, dim, n], so that an answer is a column.
+    bool answers_in_columns = false;
 };
 
 struct Mechanism {

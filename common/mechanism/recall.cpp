@@ -1,5 +1,7 @@
 #include "common/mechanism/recall.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "common/tensor/random.hpp"
@@ -47,9 +49,13 @@ Once recall_once(const Mechanism& mechanism, const RecallEntry& entry, int pairs
     entry.prepare(question, seed);
     const NamedArrays outputs = mechanism.run_naive(question, Precision::float64);
     const Array& all = outputs.at("out");
-    const double* out = all.data<double>() + all.count() - std::int64_t{pairs} * Dv;
+    const std::int64_t rows = all.count() / Dv;
     Once result;
-    for (int asked = 0; asked < pairs; ++asked, out += Dv) {
+    for (int asked = 0; asked < pairs; ++asked) {
+        const std::int64_t row = rows - pairs + asked;
+        std::array<double, Dv> out;
+        for (int d = 0; d < Dv; ++d)
+            out[d] = all.data<double>()[entry.answers_in_columns ? d * rows + row : row * Dv + d];
         int nearest = -1;
         double most = -INFINITY, difference = 0;
         for (int j = 0; j < pairs; ++j) {
@@ -77,6 +83,16 @@ std::pair<double, double> mean_and_margin(const std::vector<double>& samples) {
 }
 
 }  // namespace
+
+void store_then_ask(Case& question) {
+    for (const auto& [name, asks] : {std::pair{"q", true}, {"k", false}, {"v", false}}) {
+        Array& rows = question.inputs[name];
+        const std::int64_t pairs = rows.shape[2], dim = rows.shape[3];
+        Array tokens = zeros(DType::float32, {1, 1, 2 * pairs, dim});
+        std::copy_n(rows.data<float>(), pairs * dim, tokens.data<float>() + (asks ? pairs * dim : 0));
+        rows = std::move(tokens);
+    }
+}
 
 RecallResult recall(const Mechanism& mechanism, const RecallEntry& entry, int pairs) {
     RecallResult best;

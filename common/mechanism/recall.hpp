@@ -18,6 +18,11 @@ struct RecallResult {
     double gain = 0;                     // the one of the entry's that has the most hits, and of these the least error
 };
 
+// For a mechanism that takes one token after the other: from a case with q, k and v, [1, 1, pairs, dim], to one of
+// twice as many tokens, of which the first store a pair each and the others ask. q is 0 where a token stores, k and v
+// are where it asks.
+void store_then_ask(Case& question);
+
 // Throws what the mechanism throws.
 RecallResult recall(const Mechanism& mechanism, const RecallEntry& entry, int pairs);
 

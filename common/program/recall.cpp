@@ -116,7 +116,7 @@ int recall_verb(const std::filesystem::path& plot) {
     fmt::print("\n");
     print_rows(rows, "error, 1 is that of giving 0",
                [](const RecallResult& r) { return fmt::format("{:.2f}", r.error); });
-    fmt::print("\nidentity, in theory: √((m - 1)/D)\n");
+    fmt::print("\na sum of (q·k) v, in theory: √((m - 1)/D)\n");
     for (const Row& row : rows) {
         if (!row.plain_sum) continue;
         fmt::print("{:<40}", row.name);

@@ -73,15 +73,8 @@ std::vector<RecallEntry> recall_entries() {
              [](int) { return std::int64_t{D} * recall_value_dim; },
              false,
              [](Case& question, std::uint64_t) {
-                 const std::int64_t pairs = question.inputs["k"].shape[2];
-                 const Array stored_keys = question.inputs["k"], stored_values = question.inputs["v"],
-                             asked = question.inputs["q"];
-                 Array q = zeros(DType::float32, {1, 1, 2 * pairs, D}), k = q,
-                       v = zeros(DType::float32, {1, 1, 2 * pairs, recall_value_dim});
-                 convert(stored_keys.data<float>(), k.data<float>(), pairs * D);
-                 convert(stored_values.data<float>(), v.data<float>(), pairs * recall_value_dim);
-                 convert(asked.data<float>(), q.data<float>() + pairs * D, pairs * D);
-                 question.inputs = {{"q", q}, {"k", k}, {"v", v}, {"decay", decay_of_heads(1)}};
+                 store_then_ask(question);
+                 question.inputs["decay"] = decay_of_heads(1);
              }}};
 }
 

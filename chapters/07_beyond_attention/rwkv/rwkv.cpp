@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "chapters/07_beyond_attention/rwkv/rwkv_naive.hpp"
+#include "common/mechanism/recall.hpp"
 #include "common/mechanism/run_case.hpp"
 #include "common/mechanism/trace.hpp"
 
@@ -54,6 +55,26 @@ Case sized_case(int n) {
     return sized;
 }
 
+// A channel for each number of a value, and of a key. w = 0: nothing fades, and all pairs count by their keys alone. As
+// there is no query, a question has nowhere to stand: its token only reads.
+std::vector<RecallEntry> recall_entries() {
+    constexpr int D = recall_value_dim;
+    return {{fmt::format("RWKV-4, w = 0, {} channels", D),
+             D,
+             {1},
+             [](int) { return std::int64_t{3} * D; },
+             false,
+             [](Case& question, std::uint64_t) {
+                 store_then_ask(question);
+                 Array key = question.inputs["k"], value = question.inputs["v"];
+                 const std::int64_t tokens = key.shape[2];
+                 key.shape = value.shape = {1, tokens, D};
+                 std::fill_n(key.data<float>() + tokens / 2 * D, tokens / 2 * D, -1e30f);  // weighs nothing
+                 const Array none = zeros(DType::float32, {D});
+                 question.inputs = {{"key", key}, {"value", value}, {"time_decay", none}, {"time_first", none}};
+             }}};
+}
+
 // Small enough for paper and pencil: one channel, w = ln 2: the past weighs half as much with each token. Keys are 0
 // and ln 3; without a bonus the token itself weighs 1 and 3.
 void trace() {
@@ -74,7 +95,7 @@ void trace() {
     }
 }
 
-[[maybe_unused]] const bool added = add_described<Description>(sized_case, trace);
+[[maybe_unused]] const bool added = add_described<Description>(sized_case, trace, recall_entries());
 
 }  // namespace
 }  // namespace attn::rwkv

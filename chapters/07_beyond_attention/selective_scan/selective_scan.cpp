@@ -5,6 +5,7 @@
 
 #include "chapters/07_beyond_attention/selective_scan/selective_scan_naive.hpp"
 #include "chapters/07_beyond_attention/selective_scan/selective_scan_naive_backward.hpp"
+#include "common/mechanism/recall.hpp"
 #include "common/mechanism/run_case.hpp"
 #include "common/mechanism/trace.hpp"
 
@@ -74,6 +75,43 @@ Case sized_case(int n) {
     return sized;
 }
 
+// From [1, 1, n, dim] to [1, dim, n].
+Array in_columns(const Array& rows) {
+    const std::int64_t n = rows.shape[2], dim = rows.shape[3];
+    Array columns = zeros(DType::float32, {1, dim, n});
+    for (std::int64_t t = 0; t < n; ++t)
+        for (std::int64_t d = 0; d < dim; ++d) columns.data<float>()[d * n + t] = rows.data<float>()[t * dim + d];
+    return columns;
+}
+
+// A channel for each number of a value; B is the key, C the query. Δ, which a model makes from the token, is 1 where a
+// pair is stored and 0 where one is asked for: such a token leaves the state as it is. A = 0: nothing fades, and
+// all pairs count alike, in a sum of key times value.
+std::vector<RecallEntry> recall_entries() {
+    std::vector<RecallEntry> entries;
+    for (int S : {16, 32})
+        entries.push_back({fmt::format("Mamba, A = 0, S = {}", S),
+                           S,
+                           {1.0 / S},
+                           [S](int) { return std::int64_t{S} * recall_value_dim; },
+                           true,
+                           [S](Case& question, std::uint64_t) {
+                               store_then_ask(question);
+                               const Array u = in_columns(question.inputs["v"]);
+                               const std::int64_t tokens = u.shape[2];
+                               Array delta = zeros(DType::float32, {1, recall_value_dim, tokens});
+                               for (std::int64_t index = 0; index < delta.count(); ++index)
+                                   delta.data<float>()[index] = index % tokens < tokens / 2 ? 1 : 0;
+                               question.inputs = {{"u", u},
+                                                  {"delta", delta},
+                                                  {"a", zeros(DType::float32, {recall_value_dim, S})},
+                                                  {"b", in_columns(question.inputs["k"])},
+                                                  {"c", in_columns(question.inputs["q"])}};
+                           },
+                           true});
+    return entries;
+}
+
 // Small enough for paper and pencil: one channel, one number of state. A = -ln 2, so that Δ = 1 halves the state and
 // Δ = 0 leaves it as it is.
 void trace() {
@@ -98,7 +136,7 @@ void trace() {
     }
 }
 
-[[maybe_unused]] const bool added = add_described<Description>(sized_case, trace);
+[[maybe_unused]] const bool added = add_described<Description>(sized_case, trace, recall_entries());
 
 }  // namespace
 }  // namespace attn::selective_scan

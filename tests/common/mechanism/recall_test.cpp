@@ -71,3 +71,28 @@ TEST_CASE("recall: more state gives back more, and a state of fixed size forgets
     };
     CHECK(performer(32) + 0.2 < performer(256));
 }
+
+TEST_CASE("recall: Mamba's scan that forgets nothing is the sum of key times value: the same hits, the same errors") {
+    // Kills: answers read by rows where they are columns; a question that is stored; a pair that fades.
+    for (int S : {16, 32})
+        for (int pairs : {4, 64, 256}) {
+            const std::string size = std::to_string(S);
+            const RecallResult scan = result_of("selective_scan", "Mamba, A = 0, S = " + size, pairs),
+                               sum = result_of("linear_attention", "linear, identity, D = " + size, pairs);
+            CAPTURE(S, pairs);
+            CHECK(scan.hits == sum.hits);
+            CHECK(std::abs(scan.error - sum.error) <= 1e-12 * sum.error);
+        }
+}
+
+TEST_CASE("recall: RWKV, which has no query, answers every question alike: one hit, as a guess has") {
+    // Kills: a question that adds a value of its own, with which the answers differ.
+    for (int pairs : {1, 2, 16, 128, 512}) {
+        const RecallResult found = result_of("rwkv", "RWKV-4, w = 0, 32 channels", pairs);
+        CAPTURE(pairs, found.error);
+        CHECK(std::abs(found.hits - 1.0 / pairs) <= 1e-15);
+        CHECK(found.hits_margin <= 1e-15);
+        // A mean of so many random directions is close to 0, and as good an answer.
+        if (pairs >= 128) CHECK(std::abs(found.error - 1) <= 0.01);
+    }
+}
