@@ -6,6 +6,7 @@
 
 #include "chapters/02_linear/linear_attention/linear_attention_naive.hpp"
 #include "chapters/07_beyond_attention/retention/retention_naive.hpp"
+#include "chapters/07_beyond_attention/retention/retention_norm.hpp"
 #include "common/mechanism/run_case.hpp"
 #include "common/tensor/random.hpp"
 #include "tests/support/catch.hpp"
@@ -185,6 +186,120 @@ TEST_CASE("retention: a state fades by γ at each token without a key, and is li
     scaled.k *= 3, scaled.v *= 0.5;
     const Tensor<double, 4> expected = 1.5 * solved(plain).out;
     CHECK(error(solved(scaled).out, expected) <= 1e-14);
+}
+
+TEST_CASE("retention: a scaled query scales the output, and leaves it as it is behind a norm without ε") {
+    // Kills: an ε where none is asked for; a norm over all heads, of which each has its own factor here.
+    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+        Sizes size = generated_sizes(seed);
+        size.Dv += 1;  // one number without its mean is 0
+        const RetentionProblem<double> problem(size, 10 * seed);
+        RetentionProblem<double> scaled = problem;
+        for (int h = 0; h < size.H; ++h) {
+            auto queries = xt::view(scaled.q, xt::all(), h);
+            queries *= 3 + h;
+        }
+        auto found = solved(scaled, Form::recurrent).out, plain = solved(problem, Form::recurrent).out;
+        for (int b = 0; b < size.B; ++b)
+            for (int h = 0; h < size.H; ++h)
+                for (int n = 0; n < size.N; ++n)
+                    for (int d = 0; d < size.Dv; ++d)
+                        REQUIRE(std::abs(found(b, h, n, d) - (3 + h) * plain(b, h, n, d)) <=
+                                1e-12 * (1 + std::abs(found(b, h, n, d))));
+        for (Norm norm : {Norm::rms, Norm::group}) {
+            auto normed = found, expected = plain, with_epsilon = found, expected_with_epsilon = plain;
+            normalise_heads(view(normed), norm, 0), normalise_heads(view(expected), norm, 0);
+            CHECK(error(normed, expected) <= 1e-12);
+            normalise_heads(view(with_epsilon), norm, 1), normalise_heads(view(expected_with_epsilon), norm, 1);
+            CHECK(error(with_epsilon, expected_with_epsilon) >= 1e-3);
+        }
+    }
+}
+
+TEST_CASE("retention: the norms as they are defined; the paper's takes the mean away, that of its code does not") {
+    // Kills: a variance divided by one less than the numbers; one norm in the place of the other.
+    const auto problem = solved(RetentionProblem<double>({2, 3, 7, 4, 5}, 8));
+    for (double epsilon : {0.0, 0.5}) {
+        auto group = problem.out, rms = problem.out;
+        normalise_heads(view(group), Norm::group, epsilon), normalise_heads(view(rms), Norm::rms, epsilon);
+        const xt::xarray<double> out = problem.out;
+        const xt::xarray<double> mean = xt::view(xt::mean(out, {3}), xt::all(), xt::all(), xt::all(), xt::newaxis());
+        const xt::xarray<double> variance =
+            xt::view(xt::mean((out - mean) * (out - mean), {3}), xt::all(), xt::all(), xt::all(), xt::newaxis());
+        const xt::xarray<double> square =
+            xt::view(xt::mean(out * out, {3}), xt::all(), xt::all(), xt::all(), xt::newaxis());
+        const Tensor<double, 4> expected_group = (out - mean) / xt::sqrt(variance + epsilon),
+                                expected_rms = out / xt::sqrt(square + epsilon);
+        CHECK(error(group, expected_group) <= 1e-13);
+        CHECK(error(rms, expected_rms) <= 1e-13);
+        CHECK(error(rms, group) >= 0.1);
+        Tensor<float, 4> in_float = problem.out;
+        Tensor<float16, 4> in_half = make_tensor<float16, 4>(view(problem.out).shape());
+        convert(in_float.data(), in_half.data(), static_cast<std::int64_t>(in_float.size()));
+        normalise_heads(view(in_float), Norm::group, epsilon), normalise_heads(view(in_half), Norm::group, epsilon);
+        CHECK(error(in_float, group) <= 1e-6);
+        CHECK(error(in_half, group) <= 2e-3);
+        // Each has the mean of squares 1 where there is no ε; after the paper's the mean is 0.
+        for (int n = 0; n < 7 && epsilon == 0; ++n) {
+            double sum = 0, squares = 0, squares_of_rms = 0;
+            for (int d = 0; d < 5; ++d)
+                sum += group(1, 2, n, d), squares += group(1, 2, n, d) * group(1, 2, n, d),
+                    squares_of_rms += rms(1, 2, n, d) * rms(1, 2, n, d);
+            CHECK(std::abs(sum) <= 1e-13);
+            CHECK(std::abs(squares - 5) <= 1e-12);
+            CHECK(std::abs(squares_of_rms - 5) <= 1e-12);
+        }
+    }
+}
+
+TEST_CASE("retention: normalized scores are the paper's; a norm takes them out again only without ε") {
+    // Kills: the sum of a row's sizes in the place of the size of its sum; a comparison of forms behind the norm, in
+    // which they differ though both are right.
+    double most_in_row = 0;
+    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+        RetentionProblem<double> problem(generated_sizes(seed), 10 * seed);
+        problem.options.scale = seed % 2 ? 1 : 0.25;
+        problem.v *= 1e-3;
+        const Sizes& s = problem.size;
+        const auto recurrent = solved(problem, Form::recurrent).out, parallel = solved(problem, Form::parallel).out;
+        CHECK(error(parallel, recurrent) <= 1e-12);
+        auto scored = parallel;
+        normalise_scores(problem.inputs(), problem.options.scale, view(scored));
+        Tensor<double, 4> expected = recurrent;  // section 2.2: D / √(row sum of D), then R / max(|row sum of R|, 1)
+        for (int b = 0; b < s.B; ++b)
+            for (int h = 0; h < s.H; ++h)
+                for (int n = 0; n < s.N; ++n) {
+                    double row_of_decays = 0, row = 0;
+                    for (int m = 0; m <= n; ++m) row_of_decays += std::pow(problem.decay(h), n - m);
+                    std::vector<double> weights;
+                    for (int m = 0; m <= n; ++m) {
+                        double dot = 0;
+                        for (int i = 0; i < s.D; ++i) dot += problem.q(b, h, n, i) * problem.k(b, h, m, i);
+                        weights.push_back(problem.options.scale * dot * std::pow(problem.decay(h), n - m) /
+                                          std::sqrt(row_of_decays));
+                        row += weights.back();
+                    }
+                    most_in_row = std::max(most_in_row, std::abs(row));
+                    for (int d = 0; d < s.Dv; ++d) {
+                        double sum = 0;
+                        for (int m = 0; m <= n; ++m)
+                            sum += weights[m] / std::max(std::abs(row), 1.0) * problem.v(b, h, m, d);
+                        expected(b, h, n, d) = sum;
+                    }
+                }
+        CHECK(error(scored, expected) <= 1e-11);
+        for (double epsilon : {0.0, 1e-6}) {
+            auto from_recurrence = recurrent, from_scores = scored;
+            normalise_heads(view(from_recurrence), Norm::rms, epsilon);
+            normalise_heads(view(from_scores), Norm::rms, epsilon);
+            INFO("seed " << seed << ", N " << s.N << ", D " << s.D << ", Dv " << s.Dv << ", ε " << epsilon);
+            if (epsilon == 0)
+                CHECK(error(from_scores, from_recurrence) <= 1e-12);
+            else if (s.N > 1)
+                CHECK(error(from_scores, from_recurrence) >= 0.01);
+        }
+    }
+    CHECK(most_in_row > 1);  // both cases of the maximum were there
 }
 
 TEST_CASE("retention: token by token with the state is the recurrence, to the bit; later tokens may be NaN") {
