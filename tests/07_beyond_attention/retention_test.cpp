@@ -4,7 +4,6 @@
 
 #include <cstring>
 
-#include "chapters/02_linear/linear_attention/linear_attention_naive.hpp"
 #include "chapters/07_beyond_attention/retention/retention_naive.hpp"
 #include "chapters/07_beyond_attention/retention/retention_norm.hpp"
 #include "common/mechanism/run_case.hpp"
@@ -150,25 +149,6 @@ TEST_CASE("retention: equal to all pairs, weighted by γ to the power of their d
                                 xt::sum(xt::view(p.q, 0, h, n) * xt::view(p.k, 0, h, m))() * xt::view(p.v, 0, h, m);
                 for (int d = 0; d < p.size.Dv; ++d) REQUIRE(std::abs(p.out(0, h, n, d) - expected(d)) <= 1e-10);
             }
-    }
-}
-
-TEST_CASE("retention: with γ = 1 it is linear attention without features and denominator") {
-    for (std::uint64_t seed = 1; seed <= 6; ++seed) {
-        RetentionProblem<double> p(generated_sizes(seed), seed);
-        p.decay.fill(1);
-        const auto result = solved(p, Form::recurrent);
-        auto out = make_tensor<double, 4>(view(p.out).shape()), state = make_tensor<double, 4>(view(p.state).shape());
-        auto normalizer = make_tensor<double, 3>({p.size.B, p.size.H, p.size.D});
-        linear_attention::Inputs<double> in;
-        const auto& given = p;
-        in.q = view(given.q), in.k = view(given.k), in.v = view(given.v);
-        linear_attention::Outputs<double> outputs;
-        outputs.out = view(out), outputs.state = view(state), outputs.normalizer = view(normalizer);
-        linear_attention::naive_forward(
-            in, {.feature_map = linear_attention::FeatureMap::identity, .causal = true, .normalize = false}, outputs);
-        CHECK(error(result.out, out) <= 1e-13);
-        CHECK(error(result.state, state) <= 1e-13);
     }
 }
 

@@ -4,7 +4,6 @@
 
 #include <cstring>
 
-#include "chapters/02_linear/linear_attention/linear_attention_naive.hpp"
 #include "chapters/07_beyond_attention/selective_scan/selective_scan_naive_backward.hpp"
 #include "common/mechanism/run_case.hpp"
 #include "common/tensor/random.hpp"
@@ -141,31 +140,6 @@ TEST_CASE("selective scan: sequential, chunked and parallel are one function") {
             CHECK(error(result.last_state, expected.last_state) <= 1e-11);
         }
     }
-}
-
-TEST_CASE("selective scan: with A = 0 it is linear attention with q = C, k = B and v = Δ u") {
-    ScanProblem<double> p({2, 3, 20, 4}, 3);
-    p.gated = false, p.options.delta_softplus = false, p.options.discretization = Discretization::euler;
-    p.a.fill(0);
-    const auto result = solved(p);
-    auto q = make_tensor<double, 4>({2, 1, 20, 4}), k = q, v = make_tensor<double, 4>({2, 1, 20, 3}), out = v;
-    for (int b = 0; b < 2; ++b)
-        for (int t = 0; t < 20; ++t) {
-            for (int s = 0; s < 4; ++s) q(b, 0, t, s) = p.c(b, s, t), k(b, 0, t, s) = p.b(b, s, t);
-            for (int d = 0; d < 3; ++d) v(b, 0, t, d) = p.delta(b, d, t) * p.u(b, d, t);
-        }
-    auto state = make_tensor<double, 4>({2, 1, 4, 3});
-    auto normalizer = make_tensor<double, 3>({2, 1, 4});
-    linear_attention::Inputs<double> in;
-    const auto &queries = q, &keys = k, &values = v;
-    in.q = view(queries), in.k = view(keys), in.v = view(values);
-    linear_attention::Outputs<double> outputs;
-    outputs.out = view(out), outputs.state = view(state), outputs.normalizer = view(normalizer);
-    linear_attention::naive_forward(
-        in, {.feature_map = linear_attention::FeatureMap::identity, .causal = true, .normalize = false}, outputs);
-    for (int b = 0; b < 2; ++b)
-        for (int t = 0; t < 20; ++t)
-            for (int d = 0; d < 3; ++d) CHECK(std::abs(result.out(b, d, t) - out(b, 0, t, d)) <= 1e-13);
 }
 
 TEST_CASE("selective scan: Δ = 0 leaves the state, a large Δ forgets it, and z = 0 closes the gate") {
