@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 #include <unistd.h>
+#include <cmath>
 
 #include <cstdlib>
 #include <sstream>
@@ -27,7 +28,7 @@ struct Measured {
     double work_exponent = 0;    // of the multiply-adds, counted
     double memory_exponent = 0;  // of the bytes held beside inputs and outputs, counted
     bool formula_holds = false;  // the cost formulas equal the counts at every size
-    double kernel_error = 0;     // of the last CUDA stage, run by the emulator, against naive in double
+    double kernel_error = 0;     // of the last CUDA stage, run by the emulator, against naive in double; NaN: none
     std::int64_t kernel_findings = 0;
 };
 
@@ -47,13 +48,17 @@ Measured measure(const Mechanism& mechanism) {
     result.work_exponent = fitted_exponent(n, work);
     result.memory_exponent = fitted_exponent(n, memory);
 
-    Case sized = mechanism.sized_case(kernel_size);
-    emulator::reset();
-    NamedArrays reference = mechanism.run_naive(sized, Precision::float64);
-    NamedArrays outputs = mechanism.run_cuda(sized, cuda_versions(mechanism.name, "emulated").back());
-    result.kernel_findings = static_cast<std::int64_t>(emulator::findings().size());
-    for (const auto& [name, array] : reference)
-        result.kernel_error = std::max(result.kernel_error, compare(outputs.at(name), array, 1, 1).relative_error);
+    const std::vector<CudaVersion> versions = cuda_versions(mechanism.name, "emulated");
+    if (versions.empty()) result.kernel_error = std::nan("");
+    if (!versions.empty()) {
+        Case sized = mechanism.sized_case(kernel_size);
+        emulator::reset();
+        NamedArrays reference = mechanism.run_naive(sized, Precision::float64);
+        NamedArrays outputs = mechanism.run_cuda(sized, versions.back());
+        result.kernel_findings = static_cast<std::int64_t>(emulator::findings().size());
+        for (const auto& [name, array] : reference)
+            result.kernel_error = std::max(result.kernel_error, compare(outputs.at(name), array, 1, 1).relative_error);
+    }
     if (::isatty(STDERR_FILENO)) fmt::print(stderr, "\r\033[K");
     return result;
 }
@@ -116,8 +121,9 @@ std::string measured_text(const std::map<std::string, Measured>& all, const toml
         auto entry = all.find(name.value_or(std::string()));
         if (entry == all.end()) continue;
         const Measured& m = entry->second;
-        return fmt::format("n^{:.2f}   n^{:.2f}   {:<7} {:.0e}{}", m.work_exponent, m.memory_exponent,
-                           m.formula_holds ? "equal" : "DIFFER", m.kernel_error,
+        const std::string error = std::isnan(m.kernel_error) ? "no kernel yet" : fmt::format("{:.0e}", m.kernel_error);
+        return fmt::format("n^{:.2f}   n^{:.2f}   {:<7} {}{}", m.work_exponent, m.memory_exponent,
+                           m.formula_holds ? "equal" : "DIFFER", error,
                            m.kernel_findings ? fmt::format("  {} FINDINGS", m.kernel_findings) : "");
     }
     return "not built yet";

@@ -9,7 +9,7 @@
 // Book 19.4, family 7. Peng et al. 2023, "RWKV" (arXiv 2305.13048), section 3.1.2, equation (16), and appendix D.
 #pragma once
 
-#include "chapters/07_beyond_attention/selective_scan/selective_scan.hpp"
+#include "chapters/07_beyond_attention/doubling.hpp"
 #include "common/measure/costs.hpp"
 #include "common/tensor/half.hpp"
 #include "common/tensor/shape_check.hpp"
@@ -96,8 +96,7 @@ inline Costs forward_cost(const Sizes& s, const Options& options, std::size_t sc
         const std::int64_t C = options.form == Form::parallel ? s.L : std::min(options.chunk, s.L);
         const std::int64_t full = s.L / C, rest = s.L % C;
         // [19.4.7-29], within the chunks; and each token with what was before its chunk
-        const std::int64_t merged =
-            rows * (full * selective_scan::combinations(C) + selective_scan::combinations(rest)) + tokens;
+        const std::int64_t merged = rows * (full * doubling_combinations(C) + doubling_combinations(rest)) + tokens;
         costs.comparisons += merged + tokens;  // the exponents; whether a key counts at all
         costs.exponentials += 2 * merged;
         costs.multiplications += 3 * merged + tokens;

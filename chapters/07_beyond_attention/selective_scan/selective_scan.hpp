@@ -7,6 +7,7 @@
 // Book 19.4, family 7. Gu and Dao 2023, "Mamba" (arXiv 2312.00752), section 3 and algorithm 2.
 #pragma once
 
+#include "chapters/07_beyond_attention/doubling.hpp"
 #include "common/mechanism/layer.hpp"
 #include "common/tensor/shape_check.hpp"
 #include "common/tensor/tensor_view.hpp"
@@ -108,13 +109,6 @@ void check_shapes(const Inputs<T>& in) {
     if (in.d_out) expect_shape("d_out", in.d_out, {{s.B, s.D, s.L}}, "[B, D, L], the shape of out");
 }
 
-// How many pairs are put together when n of them are scanned by doubling: at distances 1, 2, 4, …
-constexpr std::int64_t combinations(std::int64_t n) {
-    std::int64_t count = 0;
-    for (std::int64_t distance = 1; distance < n; distance *= 2) count += n - distance;
-    return count;
-}
-
 // Which of the optional inputs are there that cost something.
 struct Given {
     bool delta_bias, d, z;
@@ -143,7 +137,7 @@ inline Costs forward_cost(const Sizes& s, const Given& given, const Options& opt
     } else {
         const std::int64_t C = options.form == Form::parallel ? s.L : std::min(options.chunk, s.L);
         const std::int64_t full = s.L / C, rest = s.L % C;
-        const std::int64_t together = rows * s.S * (full * combinations(C) + combinations(rest));
+        const std::int64_t together = rows * s.S * (full * doubling_combinations(C) + doubling_combinations(rest));
         costs.multiplications += states + together;  // Δ B u; the factors
         costs.multiply_adds += states + together;    // of the state before the chunk
         held += 4 * C;
