@@ -224,7 +224,7 @@ class RowTile {
         const float columns[per_thread] = {value.x, value.y, value.z, value.w};
 #pragma unroll
         for (int r = 0; r < per_thread; ++r)
-            if (!(of_rows[r] < 0))  // a weight that is NaN is seen
+            if (of_rows[r] >= 0)  // not where it is NaN; there the sum is, too
 #pragma unroll
                 for (int c = 0; c < per_thread; ++c) to.at[r][c] += of_rows[r] * columns[c];
     }

@@ -2,7 +2,7 @@
 // wrong answer that it kills.
 #include "chapters/00_dense_attention/dense_attention_naive.hpp"
 #include "common/mechanism/mechanism.hpp"
-#include "tests/01_fixed_sparse/masked_dense.hpp"
+#include "tests/01_fixed_sparse/self_problem.hpp"
 #include "tests/01_fixed_sparse/window_problem.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/refusal.hpp"
@@ -270,6 +270,10 @@ TEST_CASE("sliding window: through L layers a position hears of L (W - 1) + 1, i
             CHECK(reached == receptive_field(layers, window));
             CHECK(farthest == changed + receptive_field(layers, window) - 1);
         }
+}
+
+TEST_CASE("sliding window: the work grows as n") {
+    CHECK(std::abs(fixed_sparse::counted_exponent("sliding_window", {128, 256, 512, 1024}) - 1) <= 0.05);
 }
 
 TEST_CASE("sliding window: costs by formula equal the counts") {

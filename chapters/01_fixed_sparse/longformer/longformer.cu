@@ -18,6 +18,13 @@ using fixed_sparse::LongformerGlobal;
 using fixed_sparse::LongformerLocal;
 using fixed_sparse::LongformerPattern;
 
+// How many visits a block of the global rows has: four, that is 256 keys, or more if there are enough blocks anyway.
+int visits_of_global(const Sizes& s, int rows) {
+    const int blocks = s.B * s.H * fixed_sparse::tiles_of(rows, tile);
+    const int parts = std::max(1, static_cast<int>(enough_blocks) / blocks);
+    return std::clamp(fixed_sparse::tiles_of(fixed_sparse::tiles_of(s.N, tile), parts), 4, 512);
+}
+
 template <class Lists>
 void launch_both(const Inputs<float>& in, const Options& options, const Outputs<float>& out, int order, Lists lists) {
     const int N = in.sizes().N;
@@ -38,8 +45,7 @@ void launch_both(const Inputs<float>& in, const Options& options, const Outputs<
     const int rows = static_cast<int>(options.global_tokens.size());
     const Attention of_global{
         in.queries_of_global(), in.keys_of_global(), in.values_of_global(), out.out, {}, scale, {rows, N}};
-    constexpr int most = 4;  // visits of a block: 256 keys
-    launch_lists(of_global, to_device(its), lists(its, of_global.area), most);
+    launch_lists(of_global, to_device(its), lists(its, of_global.area), visits_of_global(in.sizes(), rows));
 }
 
 void launch_stage1(const Inputs<float>& in, const Options& options, const Outputs<float>& out) {
