@@ -4,7 +4,8 @@
 // parameter.
 //
 // Rows are queries of one key/value head: the queries of the heads that share it stand side by side, so that a tile of
-// keys is loaded once for all of them.
+// keys is loaded once for all of them. Lists are the same for all sequences; a pattern that differs from sequence to
+// sequence takes tensors [1, B·H, N, D], the same memory, and has a list for each of the B·G key/value heads.
 #pragma once
 
 #include "chapters/01_fixed_sparse/tile_lists.hpp"

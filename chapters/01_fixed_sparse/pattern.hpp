@@ -11,9 +11,8 @@
 // and, for kernels, which put rows and columns into an order of their own where that makes better tiles,
 //
 //     query(row), key(column), column(key)    from the kernel's numbers to positions, and back
-//     look_at(j)                              what `visible` also takes in the place of key j: what must be known of
-//     it,
-//                                             so that it is fetched once for several queries
+//     look_at(j)                              key j with what must be known of it, fetched once for several queries:
+//                                             `visible` takes it in the place of j
 //
 // The kernel asks for visible pairs of rows that are not blind.
 //
@@ -74,7 +73,8 @@ constexpr std::int64_t window_pairs(std::int64_t n, std::int64_t W) {
 
 // ---- sliding window (Mistral) ---------------------------------------------------------------------------------------
 
-// Query i is position i + offset, and sees of the positions up to its own the last `window` and the first `sinks`.
+// Query i is position i + (keys - queries). Of the positions up to its own it sees the last `window` and the first
+// `sinks`.
 struct WindowPattern : InOrder {
     int queries, keys, window, sinks;
 
@@ -249,6 +249,7 @@ struct LongformerPattern : ByRemainder {
 };
 
 // What the two launches of Longformer's kernel have of it: the rows of the other tokens, and those of the global ones.
+// (pairs() is that of both.)
 struct LongformerLocal : LongformerPattern {
     explicit LongformerLocal(const LongformerPattern& whole) : LongformerPattern(whole) {}
 
