@@ -292,8 +292,8 @@ TEST_CASE("pattern_pairs: a million positions", "[pattern_pairs]") {
     judge::Test test;
     for (int which = 0; which < 2; ++which) {
         const std::uint64_t seed = test.seed(which);
-        Data data = draw(
-            seed, {random_integer(seed, 0, 900000, 1000000), 3, which ? 5 : 1, which ? 20000 : 2000, 300000, 2000});
+        const int n = which ? random_integer(seed, 0, 350000, 400000) : random_integer(seed, 0, 900000, 1000000);
+        Data data = draw(seed, {n, 2, which ? 5 : 1, which ? 10000 : 6000, 300000, 2000});
         data.window(0) = random_integer(seed, 1, 100000, 300000), data.dilation(0) = 1 + which;
         run(test, data);
     }
