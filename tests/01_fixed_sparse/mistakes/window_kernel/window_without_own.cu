@@ -1,0 +1,110 @@
+// Wrong: the window does not count the own key.
+#include "chapters/01_fixed_sparse/exercises/window_kernel.hpp"
+
+#include "common/cuda/launch.hpp"
+#include "common/cuda/warp.hpp"
+#include "common/exercise/not_implemented_yet.hpp"
+
+namespace attn::exercises::window_kernel {
+
+// ---- your code ----
+
+namespace {
+
+constexpr int warps = 4, block_threads = 32 * warps;
+constexpr int rows = 4, block_queries = warps * rows;  // of a warp, of a block
+constexpr int tile = 32;                               // keys, a lane for each
+constexpr int most_numbers = 64;                       // of a query, of a key and of a value
+constexpr int columns = most_numbers / 32;             // of a value, for each lane
+
+__global__ void attend_to_windows(Inputs in, Options options, Outputs out) {
+    __shared__ float queries[block_queries][most_numbers];
+    __shared__ float keys[tile][most_numbers + 1];  // one more: 32 lanes read one depth of 32 keys, in 32 banks
+    __shared__ float values[tile][most_numbers];
+    const int H = in.q.extent(1), G = in.k.extent(1), Nq = in.q.extent(2), Nk = in.k.extent(2);
+    const int D = in.q.extent(3), Dv = in.v.extent(3);
+    const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
+    const int blocks_of_head = (Nq + block_queries - 1) / block_queries;
+    const int first_query = static_cast<int>(blockIdx.x) % blocks_of_head * block_queries;
+    const int head = static_cast<int>(blockIdx.x) / blocks_of_head;
+    const int b = head / H, h = head % H, g = h / (H / G);
+    const float scale = static_cast<float>(options.scale), sink = in.sink(h);
+    const int window = in.window(h) + 1;
+
+    const int queries_here = min(block_queries, Nq - first_query);
+    for (int place = thread; place < queries_here * D; place += block_threads)
+        queries[place / D][place % D] = in.q(b, h, first_query + place / D, place % D);
+
+    // Query i sees the keys begin_of(i) … end_of(i) - 1. Both never fall from one query to the next.
+    auto end_of = [&](int i) { return max(i + Nk - Nq + 1, 0); };
+    auto begin_of = [&](int i) { return max(end_of(i) - window, 0); };
+    const int last_query = first_query + queries_here - 1;
+    int begin[rows], end[rows];  // equal where there is no query, or it sees nothing
+    float maximum[rows], sum[rows], weighted[rows][columns] = {};
+    for (int r = 0; r < rows; ++r) {
+        const int i = first_query + warp * rows + r;
+        begin[r] = i <= last_query ? begin_of(i) : 0;
+        end[r] = i <= last_query ? end_of(i) : 0;
+        maximum[r] = sink;  // a key that came before all others, without a value
+        sum[r] = sink == -INFINITY ? 0 : 1;
+    }
+    const int block_end = end_of(last_query);
+    for (int first = begin_of(first_query) / tile * tile; first < block_end; first += tile) {
+        const int count = min(tile, block_end - first);
+        __syncthreads();  // nobody reads the tile before this one any more
+        for (int place = thread; place < count * D; place += block_threads)
+            keys[place / D][place % D] = in.k(b, g, first + place / D, place % D);
+        for (int place = thread; place < count * Dv; place += block_threads)
+            values[place / Dv][place % Dv] = in.v(b, g, first + place / Dv, place % Dv);
+        __syncthreads();  // the tile is complete, and so are the queries
+
+        const bool is_full = begin_of(last_query) <= first && first + tile <= end_of(first_query);
+        for (int r = 0; r < rows; ++r) {
+            // What the query sees of the tile.
+            const int from = max(begin[r] - first, 0), to = min(end[r] - first, count);
+            if (from >= to) continue;  // the warp together; with a maximum of -inf it would be -inf - (-inf)
+            float score = -INFINITY;
+            if (is_full || (from <= lane && lane < to)) {
+                float dot = 0;
+                for (int d = 0; d < D; ++d) dot += queries[warp * rows + r][d] * keys[lane][d];
+                score = scale * dot;
+            }
+            const float higher = fmaxf(maximum[r], warp_max(score));
+            const float shrink = expf(maximum[r] - higher);
+            const float weight = expf(score - higher);  // 0 in lanes whose key is not seen
+            maximum[r] = higher;
+            sum[r] = sum[r] * shrink + warp_sum(weight);
+            for (int c = 0; c < columns; ++c) weighted[r][c] *= shrink;
+            for (int key = from; key < to; ++key) {  // a weight of 0 would not be enough
+                const float of_key = __shfl_sync(all_lanes, weight, key);
+                for (int c = 0; c < columns; ++c)
+                    if (lane + 32 * c < Dv) weighted[r][c] += of_key * values[key][lane + 32 * c];
+            }
+        }
+    }
+
+    for (int r = 0; r < rows; ++r) {
+        const int i = first_query + warp * rows + r;
+        if (i > last_query) break;
+        const bool is_empty = begin[r] == end[r] && sink == -INFINITY;  // nothing was summed up
+        for (int c = 0; c < columns; ++c)
+            if (lane + 32 * c < Dv) out.out(b, h, i, lane + 32 * c) = is_empty ? 0 : weighted[r][c] / sum[r];
+        if (lane == 0) out.log_sum_exp(b, h, i) = is_empty ? -INFINITY : maximum[r] + logf(sum[r]);
+    }
+}
+
+}  // namespace
+
+inline namespace ATTN_BUILD {
+
+void window_kernel(const Inputs& in, const Options& options, const Outputs& out) {
+    const int blocks_of_head = (in.q.extent(2) + block_queries - 1) / block_queries;
+    const unsigned blocks = static_cast<unsigned>(in.q.extent(0) * in.q.extent(1) * blocks_of_head);
+    launch(attend_to_windows, {blocks, block_threads}, in, options, out);
+}
+
+}  // namespace ATTN_BUILD
+
+// ---- end of your code ----
+
+}  // namespace attn::exercises::window_kernel
