@@ -63,6 +63,10 @@ class Counted {
         ++counted_costs.exponentials;
         return std::expm1(x.value_);
     }
+    friend Counted erf(Counted x) {
+        ++counted_costs.exponentials;
+        return std::erf(x.value_);
+    }
     friend Counted log1p(Counted x) {
         ++counted_costs.logarithms;
         return std::log1p(x.value_);
