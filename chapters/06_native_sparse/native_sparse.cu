@@ -414,8 +414,9 @@ __global__ void __launch_bounds__(row_threads, 3) attend_to_selected(Inputs<floa
     for (int r = 0; r < Rows; ++r) {
         if (warp + r * warps >= rows) continue;
         const int h = g * size.group() + first_head + warp + r * warps;
-        const float* gates = &in.gates(b, h, t, 0);
-        const float g_compress = gates[0], g_select = gates[1], g_window = gates[2];
+        const float gate = lane < 3 ? in.gates(b, h, t, lane) : 0;
+        const float g_compress = __shfl_sync(all_lanes, gate, 0), g_select = __shfl_sync(all_lanes, gate, 1),
+                    g_window = __shfl_sync(all_lanes, gate, 2);
 #pragma unroll
         for (int c = 0; c < 2 * ValueStrips; ++c) {
             const int column = first_value + c * 32 + lane;

@@ -37,7 +37,7 @@ Generated for_kernels(std::uint64_t seed) {
 TEST_CASE("native sparse, on the device: every stage equals the naive version in double on generated sizes") {
     // Kills: a compressed block that is seen too early, importance of a tile's last key lost, heads of a group
     // exchanged, a block chosen twice, the own block beyond t.
-    for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 24; ++seed) {
         const auto [size, options] = for_kernels(seed);
         Problem<float> problem(size, options, seed);
         Problem<double> exact(problem);
