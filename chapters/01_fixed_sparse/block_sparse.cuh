@@ -17,6 +17,14 @@
 namespace attn::fixed_sparse {
 inline namespace ATTN_BUILD {
 
+// Two blocks for a multiprocessor, so that one computes while the other waits for memory: at most 128 registers a
+// thread. For sm_75 the compiler would then keep some in memory.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr int blocks_at_once = 1;
+#else
+constexpr int blocks_at_once = 2;
+#endif
+
 // What is attended to, all on the device. A mechanism without log_sum_exp leaves it absent.
 struct Attention {
     TensorView<const float, 4> q;      // [B, H, Nq, D]
@@ -52,8 +60,7 @@ class RowTile {
         keys_values = reinterpret_cast<Strip*>(memory);
         weights = keys_values + ValueTiles;
         queries = weights + 2;
-        keeps_queries = D() <= static_cast<int>(most_strips) * strip;
-        for (int first = 0; keeps_queries && first < D(); first += strip) load_queries(queries[first / strip], first);
+        for (int first = 0; keeps_queries() && first < D(); first += strip) load_queries(queries[first / strip], first);
 #pragma unroll
         for (int r = 0; r < per_thread; ++r)
             if (exists(r) && !pattern.blind(head(r), query(r))) rows_that_see |= 1u << r;
@@ -66,7 +73,7 @@ class RowTile {
         Sums scores;
         for (int first = 0; first < D(); first += strip) {
             __syncthreads();  // nobody reads the strip before this one any more
-            if (!keeps_queries) load_queries(queries[0], first);
+            if (!keeps_queries()) load_queries(queries[0], first);
             load_transposed<Aligned>(
                 keys_values[0], first, [&](int c) { return position_at(a.k, first_key + c); },
                 [&](int) { return D(); });
@@ -75,7 +82,7 @@ class RowTile {
             for (int depth = 0; depth < strip; ++depth)
                 add_outer_product(scores,
                                   *reinterpret_cast<const float4*>(
-                                      &queries[keeps_queries ? first / strip : 0][depth][swizzled(depth, row)]),
+                                      &queries[keeps_queries() ? first / strip : 0][depth][swizzled(depth, row)]),
                                   *reinterpret_cast<const float4*>(&keys_values[0][depth][swizzled(depth, column)]));
         }
 
@@ -187,6 +194,7 @@ class RowTile {
 
     __device__ int D() const { return a.q.extent(3); }
     __device__ int Dv() const { return a.v.extent(3); }
+    __device__ bool keeps_queries() const { return D() <= static_cast<int>(most_strips) * strip; }
     __device__ bool exists(int r) const { return first_row + own_row() + r < a.area.rows(); }
     __device__ int head(int r) const { return a.area.head(kv_head, first_row + own_row() + r); }
     __device__ int query(int r) const { return pattern.query((first_row + own_row() + r) / a.area.group); }
@@ -243,10 +251,9 @@ class RowTile {
     const Attention& a;
     const Pattern& pattern;
     int sequence, kv_head, first_row, first_value;
-    Strip* keys_values;  // a strip of keys, then of each tile of values
-    Strip* weights;      // [2]: 64 keys, transposed
-    Strip* queries;      // all their columns, transposed; of rows too long to be kept, the strip at hand
-    bool keeps_queries;
+    Strip* keys_values;          // a strip of keys, then of each tile of values
+    Strip* weights;              // [2]: 64 keys, transposed
+    Strip* queries;              // all their columns, transposed; of rows too long to be kept, the strip at hand
     unsigned rows_that_see = 0;  // of the thread's four: bit r
     RowState state[per_thread];
     Sums sums[ValueTiles];
@@ -254,7 +261,7 @@ class RowTile {
 
 // A block: one entry of the plan, and 64 · ValueTiles columns of the values.
 template <class Pattern, int ValueTiles, bool Aligned>
-__global__ void __launch_bounds__(tile_threads, 1)
+__global__ void __launch_bounds__(tile_threads, blocks_at_once)
     attend_to_lists(Attention a, Pattern pattern, TensorView<const Work, 1> plan,
                     TensorView<const ListedTile, 1> visits, TileParts parts, int parts_of_copy, int list_offset) {
     extern __shared__ __align__(16) unsigned char memory[];

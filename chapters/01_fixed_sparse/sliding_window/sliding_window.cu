@@ -14,7 +14,8 @@ using fixed_sparse::WindowPattern;
 
 // A block: 64 rows of one key/value head, 64 · ValueTiles columns of the values.
 template <int ValueTiles, bool Aligned>
-__global__ void __launch_bounds__(tile_threads, 1) attend_to_window(Attention a, WindowPattern pattern) {
+__global__ void __launch_bounds__(tile_threads, fixed_sparse::blocks_at_once)
+    attend_to_window(Attention a, WindowPattern pattern) {
     extern __shared__ __align__(16) unsigned char memory[];
     const int G = a.k.extent(1), row_tiles = (a.area.rows() + tile - 1) / tile;
     const int chunks = (a.v.extent(3) + ValueTiles * tile - 1) / (ValueTiles * tile);
@@ -27,11 +28,10 @@ __global__ void __launch_bounds__(tile_threads, 1) attend_to_window(Attention a,
     const int first = pattern.position(row_tile * tile / a.area.group);
     const int last = pattern.position((min((row_tile + 1) * tile, a.area.rows()) - 1) / a.area.group);
     const int window_begin = max(0, max(0, first) - (pattern.window - 1)) / tile;
-    const int sink_tiles = pattern.sinks / tile + (pattern.sinks % tile != 0);
 
     RowTile<WindowPattern, ValueTiles, Aligned> rows(a, pattern, memory, head / G, head % G, row_tile, first_value);
     for (int visit = 0; visit * tile <= last; ++visit) {
-        if (visit >= sink_tiles) visit = max(visit, window_begin);
+        if (visit * tile >= pattern.sinks) visit = max(visit, window_begin);  // behind the sinks
         const int first_key = visit * tile, last_key = first_key + tile - 1;
         const bool is_full = last_key <= first && (last - first_key < pattern.window || last_key < pattern.sinks);
         rows.add(visit, !is_full);
