@@ -179,12 +179,13 @@ void check_shapes(const Inputs<T>& in, const Options& options) {
     if (s.H % s.G != 0)
         throw ShapeError("k_compress has " + std::to_string(s.G) + " heads, expected a divisor of the " +
                          std::to_string(s.H) + " of q");
-    for (auto [name, tensor] :
-         {std::pair{"k_compress", in.k_compress}, {"k_select", in.k_select}, {"k_window", in.k_window}})
-        expect_shape(name, tensor, keys, "[B, G, N, Dk] with B, N and Dk of q and G of k_compress");
-    for (auto [name, tensor] :
-         {std::pair{"v_compress", in.v_compress}, {"v_select", in.v_select}, {"v_window", in.v_window}})
-        expect_shape(name, tensor, values, "[B, G, N, Dv] with B and N of q, G of k_compress and Dv of v_compress");
+    const char* of_keys = "[B, G, N, Dk] with B, N and Dk of q and G of k_compress";
+    const char* of_values = "[B, G, N, Dv] with B and N of q, G of k_compress and Dv of v_compress";
+    expect_shape("k_compress", in.k_compress, keys, of_keys), expect_shape("k_select", in.k_select, keys, of_keys);
+    expect_shape("k_window", in.k_window, keys, of_keys);
+    expect_shape("v_compress", in.v_compress, values, of_values),
+        expect_shape("v_select", in.v_select, values, of_values);
+    expect_shape("v_window", in.v_window, values, of_values);
     expect_shape("gates", in.gates, {{s.B, s.H, s.N, 3}}, "[B, H, N, 3] with B, H and N of q");
     detail::check_weights(key_weights(in), 'k', s.Dk, options);
     detail::check_weights(value_weights(in), 'v', s.Dv, options);

@@ -98,6 +98,26 @@ TEST_CASE("native sparse, on the device: blocks of which hundreds of compressed 
     CHECK(error(problem.out, exact.out) <= 2e-6);
 }
 
+TEST_CASE("native sparse, on the device: queries whose importance does not fit at once have the same bits as alone") {
+    // Kills: a second portion of queries that is counted from 0, or written over the first.
+    Options options;
+    options.select_count = 4, options.window = 3, options.scale = 0.5;  // blocks of 1
+    constexpr int B = 4, N = 1100;
+    Problem<float> all({B, 1, 1, N, 4, 4}, options, 6);
+    run(all, stages().back());
+    for (int b : {0, B - 1}) {
+        Problem<float> one({1, 1, 1, N, 4, 4}, options, 0);
+        const auto of = [&](const auto& tensor) -> Tensor<float, 4> { return xt::view(tensor, xt::range(b, b + 1)); };
+        one.q = of(all.q), one.gates = of(all.gates), one.k_compress = of(all.k_compress);
+        one.v_compress = of(all.v_compress), one.k_select = of(all.k_select), one.v_select = of(all.v_select);
+        one.k_window = of(all.k_window), one.v_window = of(all.v_window);
+        run(one, stages().back());
+        const Tensor<std::int32_t, 4> selected = xt::view(all.selected, xt::range(b, b + 1));
+        CHECK(same_bits(one.selected, selected));
+        CHECK(same_bits(one.out, of(all.out)));
+    }
+}
+
 TEST_CASE("native sparse, on the device: equal importance goes to the lower blocks") {
     const auto [size, options] = for_kernels(4);
     Options four = options;

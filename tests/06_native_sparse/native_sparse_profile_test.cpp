@@ -56,7 +56,7 @@ std::vector<emulator::LaunchProfile> profiles_of(const Setting& s, const char* s
 emulator::Counts of_selection(const std::vector<emulator::LaunchProfile>& profiles) {
     emulator::Counts sum{};
     for (const auto& profile : profiles) {
-        if (profile.kernel.find("attend_to_selected") == std::string::npos) continue;
+        if (profile.kernel.find("attend_to_blocks") == std::string::npos) continue;
         sum.global_load_bytes += profile.counts.global_load_bytes;
         sum.global_store_bytes += profile.counts.global_store_bytes;
         sum.global_load_sectors += profile.counts.global_load_sectors;
@@ -143,7 +143,7 @@ TEST_CASE("native sparse: one step of generation reads the keys and values of th
         const std::int64_t of_window =
             static_cast<std::int64_t>(last_of(profiles, "LastTokens").global_load_bytes / sizeof(float)) - query;
         const std::int64_t of_select =
-            static_cast<std::int64_t>(last_of(profiles, "attend_to_selected").global_load_bytes / sizeof(float)) -
+            static_cast<std::int64_t>(last_of(profiles, "attend_to_blocks").global_load_bytes / sizeof(float)) -
             (selection_numbers(s, s.N - 1, 16) - std::int64_t{o.selected_keys(s.N - 1)} * s.G * both);
         CHECK(of_compress == o.complete(s.N) * both * s.G);
         CHECK(of_window == o.window * both * s.G);
