@@ -77,33 +77,60 @@ void compress(TensorView<const T, 2> tokens, const Weights<T>& w, const Options&
     }
 }
 
+// Gradients of the weights of one compressor; empty where it has none.
+template <class Sum>
+struct WeightGradients {
+    Tensor<Sum, 1> weight;
+    Tensor<Sum, 2> position, up, down;
+
+    template <class T>
+    explicit WeightGradients(const Weights<T>& w)
+        : weight(make_tensor<Sum, 1>(w.weight.shape())),
+          position(make_tensor<Sum, 2>(w.position.shape())),
+          up(make_tensor<Sum, 2>(w.up.shape())),
+          down(make_tensor<Sum, 2>(w.down.shape())) {}
+};
+
 // [19.4.6-10] backward through the compressor: what the blocks' gradients [blocks, D] add to those of their tokens
-// [N, D]. A token is in up to l/d blocks.
+// [N, D] and of the weights. A token is in up to l/d blocks.
 template <class T, class Sum>
 void compress_backward(TensorView<const T, 2> tokens, const Weights<T>& w, const Options& options,
-                       MlpMemory<Sum>& memory, TensorView<const Sum, 2> d_blocks, TensorView<Sum, 2> d_tokens) {
+                       MlpMemory<Sum>& memory, TensorView<const Sum, 2> d_blocks, TensorView<Sum, 2> d_tokens,
+                       WeightGradients<Sum>& d) {
     const int l = options.compress_block, D = tokens.extent(1);
     for (int i = 0; i < d_blocks.extent(0); ++i) {
         const int first = i * options.compress_stride;
         if (options.compressor != Compressor::mlp) {
             for (int s = 0; s < l; ++s)
-                for (int d = 0; d < D; ++d)
-                    d_tokens(first + s, d) += options.compressor == Compressor::mean
-                                                  ? d_blocks(i, d) / Sum(l)
-                                                  : static_cast<Sum>(w.weight(s)) * d_blocks(i, d);
+                for (int e = 0; e < D; ++e) {
+                    if (options.compressor == Compressor::mean) {
+                        d_tokens(first + s, e) += d_blocks(i, e) / Sum(l);
+                        continue;
+                    }
+                    d_tokens(first + s, e) += static_cast<Sum>(w.weight(s)) * d_blocks(i, e);
+                    d.weight(s) += static_cast<Sum>(tokens(first + s, e)) * d_blocks(i, e);
+                }
             continue;
         }
         const TensorView<Sum, 1> flat = part(view(memory.flat), 0, l * D);
         flatten(tokens, w, first, flat);
         for (int h = 0; h < w.up.extent(0); ++h) {
+            const Sum before = dot(w.up.slice(h), flat);
             Sum d_hidden = 0;
-            for (int d = 0; d < D; ++d) d_hidden += static_cast<Sum>(w.down(d, h)) * d_blocks(i, d);
-            memory.hidden(h) = d_hidden * gelu_slope(dot(w.up.slice(h), flat));
+            for (int e = 0; e < D; ++e) {
+                d_hidden += static_cast<Sum>(w.down(e, h)) * d_blocks(i, e);
+                d.down(e, h) += gelu(before) * d_blocks(i, e);
+            }
+            memory.hidden(h) = d_hidden * gelu_slope(before);
         }
         for (int x = 0; x < l * D; ++x) {
             Sum d_number = 0;
-            for (int h = 0; h < w.up.extent(0); ++h) d_number += static_cast<Sum>(w.up(h, x)) * memory.hidden(h);
+            for (int h = 0; h < w.up.extent(0); ++h) {
+                d_number += static_cast<Sum>(w.up(h, x)) * memory.hidden(h);
+                d.up(h, x) += memory.hidden(h) * flat(x);
+            }
             d_tokens(first + x / D, x % D) += d_number;
+            d.position(x / D, x % D) += d_number;
         }
     }
 }

@@ -107,7 +107,11 @@ struct Outputs {
     TensorView<T, 4> out;                                   // [B, H, N, Dv]
     TensorView<T, 4> out_compress, out_select, out_window;  // [B, H, N, Dv]: before the gates
     TensorView<std::int32_t, 4> selected;                   // [B, G, N, n]: ascending, then -1
+    // With d_out.
     TensorView<T, 4> d_q, d_k_compress, d_v_compress, d_k_select, d_v_select, d_k_window, d_v_window, d_gates;
+    TensorView<T, 1> d_compress_k_weight, d_compress_v_weight;  // of the compressor that there is
+    TensorView<T, 2> d_compress_k_position, d_compress_v_position, d_compress_k_up, d_compress_v_up, d_compress_k_down,
+        d_compress_v_down;
 
     template <class Visitor>
     void visit(Visitor&& visitor) {
@@ -116,6 +120,11 @@ struct Outputs {
         visitor("d_q", d_q), visitor("d_k_compress", d_k_compress), visitor("d_v_compress", d_v_compress);
         visitor("d_k_select", d_k_select), visitor("d_v_select", d_v_select);
         visitor("d_k_window", d_k_window), visitor("d_v_window", d_v_window), visitor("d_gates", d_gates);
+        visitor("d_compress_k_weight", d_compress_k_weight), visitor("d_compress_v_weight", d_compress_v_weight);
+        visitor("d_compress_k_position", d_compress_k_position);
+        visitor("d_compress_v_position", d_compress_v_position);
+        visitor("d_compress_k_up", d_compress_k_up), visitor("d_compress_v_up", d_compress_v_up);
+        visitor("d_compress_k_down", d_compress_k_down), visitor("d_compress_v_down", d_compress_v_down);
     }
 
     // The shapes that belong to the inputs and options, without data.
@@ -129,6 +138,14 @@ struct Outputs {
         shaped.d_q = {nullptr, in.q.shape()}, shaped.d_gates = {nullptr, in.gates.shape()};
         shaped.d_k_compress = shaped.d_k_select = shaped.d_k_window = {nullptr, in.k_compress.shape()};
         shaped.d_v_compress = shaped.d_v_select = shaped.d_v_window = {nullptr, in.v_compress.shape()};
+        shaped.d_compress_k_weight = {nullptr, in.compress_k_weight.shape()};
+        shaped.d_compress_v_weight = {nullptr, in.compress_v_weight.shape()};
+        shaped.d_compress_k_position = {nullptr, in.compress_k_position.shape()};
+        shaped.d_compress_v_position = {nullptr, in.compress_v_position.shape()};
+        shaped.d_compress_k_up = {nullptr, in.compress_k_up.shape()};
+        shaped.d_compress_v_up = {nullptr, in.compress_v_up.shape()};
+        shaped.d_compress_k_down = {nullptr, in.compress_k_down.shape()};
+        shaped.d_compress_v_down = {nullptr, in.compress_v_down.shape()};
         return shaped;
     }
 };

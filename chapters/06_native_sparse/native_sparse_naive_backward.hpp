@@ -53,7 +53,8 @@ void naive_backward(const Inputs<T>& in, const Options& options, const Outputs<T
     BranchGradients<Sum> d_compressed(options.complete(size.N), size.Dk, size.Dv), d_tokens(size.N, size.Dk, size.Dv),
         d_select = d_tokens, d_window = d_tokens;
     auto d_query = make_tensor<Sum, 1>({{size.Dk}}), d_branch = make_tensor<Sum, 1>({{size.Dv}});
-    const auto round = [](const Tensor<Sum, 2>& sums, TensorView<T, 2> to) {
+    WeightGradients<Sum> d_key_weights(key_weights(in)), d_value_weights(value_weights(in));
+    const auto round = [](const auto& sums, auto to) {
         std::transform(sums.begin(), sums.end(), to.data(), [](Sum sum) { return static_cast<T>(sum); });
     };
     for (int b = 0; b < size.B; ++b)
@@ -88,13 +89,18 @@ void naive_backward(const Inputs<T>& in, const Options& options, const Outputs<T
                     for (int e = 0; e < size.Dk; ++e) out.d_q(b, h, t, e) = static_cast<T>(d_query(e));
                 }
             compress_backward<T, Sum>(in.k_compress.slice(b, g), key_weights(in), options, memory.mlp,
-                                      view(std::as_const(d_compressed.keys)), view(d_tokens.keys));
+                                      view(std::as_const(d_compressed.keys)), view(d_tokens.keys), d_key_weights);
             compress_backward<T, Sum>(in.v_compress.slice(b, g), value_weights(in), options, memory.mlp,
-                                      view(std::as_const(d_compressed.values)), view(d_tokens.values));
+                                      view(std::as_const(d_compressed.values)), view(d_tokens.values), d_value_weights);
             round(d_tokens.keys, out.d_k_compress.slice(b, g)), round(d_tokens.values, out.d_v_compress.slice(b, g));
             round(d_select.keys, out.d_k_select.slice(b, g)), round(d_select.values, out.d_v_select.slice(b, g));
             round(d_window.keys, out.d_k_window.slice(b, g)), round(d_window.values, out.d_v_window.slice(b, g));
         }
+    round(d_key_weights.weight, out.d_compress_k_weight), round(d_value_weights.weight, out.d_compress_v_weight);
+    round(d_key_weights.position, out.d_compress_k_position);
+    round(d_value_weights.position, out.d_compress_v_position);
+    round(d_key_weights.up, out.d_compress_k_up), round(d_value_weights.up, out.d_compress_v_up);
+    round(d_key_weights.down, out.d_compress_k_down), round(d_value_weights.down, out.d_compress_v_down);
 }
 
 template <class T>

@@ -15,6 +15,8 @@ struct Problem {
     Tensor<T, 2> k_position, v_position, k_up, v_up, k_down, v_down;
     Tensor<T, 4> out, out_compress, out_select, out_window, d_q, d_k_compress, d_v_compress, d_k_select, d_v_select,
         d_k_window, d_v_window, d_gates;
+    Tensor<T, 1> d_k_weight, d_v_weight;
+    Tensor<T, 2> d_k_position, d_v_position, d_k_up, d_v_up, d_k_down, d_v_down;
     Tensor<std::int32_t, 4> selected;
 
     Problem(const Sizes& s, const Options& o, std::uint64_t seed, int hidden = 5) : size(s), options(o) {
@@ -60,6 +62,12 @@ struct Problem {
         d_q = make_tensor<T, 4>(view(q).shape(), poison), d_gates = make_tensor<T, 4>(view(gates).shape(), poison);
         d_k_compress = d_k_select = d_k_window = make_tensor<T, 4>(view(k_compress).shape(), poison);
         d_v_compress = d_v_select = d_v_window = make_tensor<T, 4>(view(v_compress).shape(), poison);
+        d_k_weight = d_v_weight = make_tensor<T, 1>(view(k_weight).shape(), poison);
+        d_k_position = make_tensor<T, 2>(view(k_position).shape(), poison);
+        d_v_position = make_tensor<T, 2>(view(v_position).shape(), poison);
+        d_k_up = make_tensor<T, 2>(view(k_up).shape(), poison), d_v_up = make_tensor<T, 2>(view(v_up).shape(), poison);
+        d_k_down = make_tensor<T, 2>(view(k_down).shape(), poison);
+        d_v_down = make_tensor<T, 2>(view(v_down).shape(), poison);
         selected = make_tensor<std::int32_t, 4>({size.B, size.G, size.N, options.select_count}, -7);
     }
     Inputs<T> inputs(bool backward = false) const {
@@ -87,6 +95,10 @@ struct Problem {
         result.d_k_compress = view(d_k_compress), result.d_v_compress = view(d_v_compress);
         result.d_k_select = view(d_k_select), result.d_v_select = view(d_v_select);
         result.d_k_window = view(d_k_window), result.d_v_window = view(d_v_window);
+        result.d_compress_k_weight = view(d_k_weight), result.d_compress_v_weight = view(d_v_weight);
+        result.d_compress_k_position = view(d_k_position), result.d_compress_v_position = view(d_v_position);
+        result.d_compress_k_up = view(d_k_up), result.d_compress_v_up = view(d_v_up);
+        result.d_compress_k_down = view(d_k_down), result.d_compress_v_down = view(d_v_down);
         return result;
     }
     const Tensor<T, 4>& solve(bool backward = false) {

@@ -365,7 +365,7 @@ TEST_CASE("native sparse: NaN in what a query does not see does not reach it") {
 
 TEST_CASE("native sparse: the gradients are the slopes of the output, with the selection held") {
     // Kills: a gradient through the importance, a token that hears of one of its compressed blocks only, gates that are
-    // forgotten in a branch, heads of a group that overwrite each other.
+    // forgotten in a branch, heads of a group that overwrite each other, weights that hear of the last block only.
     for_each_problem(24, [](Problem<double>& p) {
         if (p.options.scale > 1) return;
         p.solve(true);
@@ -375,11 +375,11 @@ TEST_CASE("native sparse: the gradients are the slopes of the output, with the s
             const Tensor<double, 4> each = at.solve_with(blocks) * p.d_out;
             return xt::sum(each)();
         };
-        const auto slope = [&](const char* name, auto tensor, const Tensor<double, 4>& gradient) {
+        const auto slope = [&](const char* name, auto tensor, const auto& gradient) {
             constexpr double h = 1e-6;
             Problem<double> up(p), down(p);
             up.*tensor += h * (direction.*tensor), down.*tensor -= h * (direction.*tensor);
-            const Tensor<double, 4> each = gradient * (direction.*tensor);
+            const xt::xarray<double> each = gradient * (direction.*tensor);
             INFO(name);
             CHECK((loss(up) - loss(down)) / (2 * h) == Approx(xt::sum(each)()).epsilon(2e-6).margin(2e-7));
         };
@@ -388,6 +388,12 @@ TEST_CASE("native sparse: the gradients are the slopes of the output, with the s
         slope("k_compress", &P::k_compress, p.d_k_compress), slope("v_compress", &P::v_compress, p.d_v_compress);
         slope("k_select", &P::k_select, p.d_k_select), slope("v_select", &P::v_select, p.d_v_select);
         slope("k_window", &P::k_window, p.d_k_window), slope("v_window", &P::v_window, p.d_v_window);
+        if (p.options.compressor == Compressor::linear)
+            slope("k_weight", &P::k_weight, p.d_k_weight), slope("v_weight", &P::v_weight, p.d_v_weight);
+        if (p.options.compressor != Compressor::mlp) return;
+        slope("k_position", &P::k_position, p.d_k_position), slope("v_position", &P::v_position, p.d_v_position);
+        slope("k_up", &P::k_up, p.d_k_up), slope("v_up", &P::v_up, p.d_v_up);
+        slope("k_down", &P::k_down, p.d_k_down), slope("v_down", &P::v_down, p.d_v_down);
     });
 }
 
