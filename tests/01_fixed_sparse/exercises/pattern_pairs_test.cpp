@@ -33,9 +33,8 @@ struct Pattern {
             begins.push_back(in.begin(document) + (mistake == "border_late" && document > 0));
         for (int g = 0; g < in.global_tokens.extent(0); ++g)
             is_global[static_cast<std::size_t>(in.global_tokens(g))] = 1;
-        if (mistake == "window_of_first_head" || mistake == "from_the_chapter") W = in.window(0);
-        if (mistake == "from_the_chapter") d = in.dilation(0);
-        if (mistake == "window_without_own") ++W;
+        if (mistake == "window_of_first_head") W = in.window(0);
+        if (mistake == "window_without_own" || mistake == "from_the_chapter") ++W;
         if (mistake == "window_of_positions") W = (W - 1) / d + 1;
         if (mistake == "dilation_ignored") d = 1;
     }
@@ -119,8 +118,8 @@ const judge::Exercise<Inputs, Options> exercise = {
     &answer,
     {
         {"from_the_chapter",
-         "equals the chapter's Longformer pattern, causal: one document, and window and dilation of the first head for "
-         "all. What does a head need of its own, and where does a document begin?"},
+         "equals the chapter's Longformer pattern, causal, with W as its radius: there all positions are one document, "
+         "and a radius does not count the query's own key. Which key is the first that a query may see?"},
         {"documents_ignored",
          "equals the answer in which all positions are one document. Which key is the first that a query may see?"},
         {"border_late",
@@ -163,8 +162,8 @@ const judge::Exercise<Inputs, Options> exercise = {
          "equals the right answer in its last 32 bits: somewhere a product or a sum is an int. What is the largest "
          "number that an int can hold?"},
         {"every_pair",
-         "the answers for short sequences are right; a long one takes too long: the work grows with the square of n. "
-         "How many keys does query i see in its window? That needs no look at them.",
+         "the answers for short sequences are right; a long one takes too long: each pair is looked at, or each key of "
+         "a window. How many keys does query i see in its window? That needs no look at them.",
          "timed_out"},
     },
     false};

@@ -25,7 +25,7 @@ struct Pattern {
     Pattern(const Inputs& in, const Options& options, int h, std::string_view of)
         : begins(in.begin.data(), in.begin.data() + in.begin.count()), o(options), W(in.window(h)), mistake(of) {
         if (mistake == "documents_ignored" || mistake == "from_the_chapter") begins.resize(1);
-        if (mistake == "window_of_first_head" || mistake == "from_the_chapter") W = in.window(0);
+        if (mistake == "window_of_first_head") W = in.window(0);
         if (mistake == "window_without_own") ++W;
         if (mistake == "sinks_forgotten") o.sinks = 0;
     }
@@ -118,8 +118,8 @@ const judge::Exercise<Inputs, Options> exercise = {
     &answer,
     {
         {"from_the_chapter",
-         "equals the chapter's tile lists: one document, the window of the first head for all, and tiles with fewer "
-         "columns always partial. What does a row need to know of its document, and of its head?"},
+         "equals the chapter's tile lists, head by head: all positions are one document, and tiles with fewer columns "
+         "are always partial. What does a row need to know of its document, and which pairs of a tile are there?"},
         {"documents_ignored",
          "equals the answer in which all positions are one document. Which key is the first that a query may see?"},
         {"window_of_first_head",

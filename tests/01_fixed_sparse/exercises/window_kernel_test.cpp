@@ -445,12 +445,14 @@ TEST_CASE("window_kernel: only tiles that are seen, each once for 16 queries", "
         const std::uint64_t once = bytes_to_load(data);
         const auto counts = run(test, data).counts;
         if (!counts) return {};
-        return {
-            counts->global_load_bytes <= once * 3 / 2,
-            fmt::format("{} bytes are loaded from device memory, expected {} for the queries, once, and for each 16 "
-                        "of them the keys and values from the first tile of 32 on that they see, and no more than "
-                        "half of that for anything else",
-                        counts->global_load_bytes, once)};
+        std::string windows;
+        for (int window : data.window) windows += fmt::format(" {}", window);
+        return {counts->global_load_bytes <= once * 3 / 2,
+                fmt::format("{} bytes are loaded from device memory for {} queries and {} keys with windows of{}, "
+                            "expected {}: the queries, once, and for each 16 of them the keys and values from the "
+                            "first tile of 32 on that they see; and no more than half of that for anything else",
+                            counts->global_load_bytes, data.inputs().q.extent(2), data.inputs().k.extent(2), windows,
+                            once)};
     };
     for (int which = 0; which < 2; ++which) {
         const std::uint64_t seed = test.seed(which);
