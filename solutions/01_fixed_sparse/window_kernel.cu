@@ -7,7 +7,8 @@
 //
 // CUDA, about 75 minutes, hard. Builds on: tile_kinds; online_softmax and flash_kernel of chapter 05, which have a sink
 // and tiles and no window; steps [19.4.1-8] and [19.4.1-10], where all heads have one window and none has a sink.
-// OpenAI's gpt-oss has such sinks, and windows of 128 keys in every other layer.
+// OpenAI's gpt-oss has such sinks, and windows of 128 keys in every other layer. (The sinks of tile_kinds are keys that
+// all see; this one is a number that is learned.)
 //
 // What to write: a kernel with one block for each 16 queries of a head, and its launch. For example, with four queries
 // for each of four warps, and tiles of 32 keys that begin at multiples of 32:
