@@ -214,11 +214,13 @@ TEST_CASE("tile_kinds: more or fewer keys than queries", "[tile_kinds]") {
     judge::Test test;
     for (int which = 0; which < 8; ++which) {
         const std::uint64_t seed = test.seed(which);
-        const int queries = random_integer(seed, 0, 1, 50);
-        const int keys = which % 2 ? queries + random_integer(seed, 1, 5, 50)
-                                   : std::max(1, queries - random_integer(seed, 1, 1, 30));
-        Data data =
-            draw(seed, {queries, keys, random_integer(seed, 2, 2, 6), random_integer(seed, 3, 1, 4), 0}, 3, keys, 0);
+        const int rows = random_integer(seed, 0, 2, 6), columns = which % 4 ? random_integer(seed, 1, 1, 4) : 1;
+        const int keys = random_integer(seed, 2, 8, 50);
+        // With fewer keys than queries there is a tile of rows of which some, not all, see nothing.
+        const int queries = which % 2
+                                ? std::max(1, keys - random_integer(seed, 3, 5, 40))
+                                : keys + rows * random_integer(seed, 3, 0, 5) + random_integer(seed, 4, 1, rows - 1);
+        Data data = draw(seed, {queries, keys, rows, columns, 0}, 3, keys, 0);
         data.window(2) = keys;
         run(test, data);
     }
