@@ -357,11 +357,14 @@ TEST_CASE("window_kernel: more or fewer keys than queries", "[window_kernel]") {
     for (const auto& [queries, keys] : sizes) {
         const std::uint64_t seed = test.seed(which++);
         const int more = random_integer(seed, 0, 0, 9);
-        run(test, draw(seed,
-                       {random_integer(seed, 1, 1, 2), random_integer(seed, 2, 1, 2), random_integer(seed, 3, 2, 3),
-                        queries == 1 ? 1 : queries + more, keys + more, random_integer(seed, 4, 2, 20),
-                        random_integer(seed, 5, 2, 40)},
-                       40));
+        Data data = draw(seed,
+                         {random_integer(seed, 1, 1, 2), random_integer(seed, 2, 1, 2), random_integer(seed, 3, 2, 3),
+                          queries == 1 ? 1 : queries + more, keys + more, random_integer(seed, 4, 2, 20),
+                          random_integer(seed, 5, 2, 40)},
+                         40);
+        data.sink(which % 2) = -std::numeric_limits<float>::infinity();  // not the other one
+        data.sink(1 - which % 2) = static_cast<float>(random_normal(seed, 300));
+        run(test, data);
     }
     test.conclude();
 }
