@@ -16,16 +16,6 @@ namespace {
 // queries have a key in their window that stands so far in front of the last position.
 std::int64_t in_window(std::int64_t distance, int W, int d) { return std::min<std::int64_t>(distance / d + 1, W); }
 
-// The same, summed up over a document: the positions of one remainder mod d are neighbours in their windows.
-std::int64_t window_pairs(std::int64_t length, int W, int d) {
-    auto of_remainder = [&](std::int64_t m) {
-        const std::int64_t rising = std::min<std::int64_t>(m, W);  // these see 1, 2, 3 …, the others W
-        return rising * (rising + 1) / 2 + (m - rising) * W;
-    };
-    const std::int64_t longer = length % d;  // remainders that have one position more
-    return longer * of_remainder(length / d + 1) + (d - longer) * of_remainder(length / d);
-}
-
 }  // namespace
 
 void pattern_pairs(const Inputs& in, const Options& options, const Outputs& out) {
