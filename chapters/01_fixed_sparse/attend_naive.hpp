@@ -7,8 +7,8 @@
 #include <limits>
 #include <vector>
 
+#include "common/mechanism/layer.hpp"
 #include "common/mechanism/watch.hpp"
-#include "common/tensor/half.hpp"
 #include "common/tensor/tensor.hpp"
 
 namespace attn::fixed_sparse {
@@ -44,10 +44,7 @@ Normalizer<accumulator_t<T>> softmax(Row<T>& row, TensorView<const T, 1> query, 
     // [19.4.1-2] scores: the query with every key that it sees
     Sum maximum = -std::numeric_limits<double>::infinity();
     for (int s = 0; s < row.count(); ++s) {
-        Sum dot = 0;
-        for (int d = 0; d < query.extent(0); ++d)
-            dot += static_cast<Sum>(query(d)) * static_cast<Sum>(keys(row.keys[static_cast<std::size_t>(s)], d));
-        row.weights(s) = static_cast<Sum>(scale) * dot;
+        row.weights(s) = static_cast<Sum>(scale) * dot(query, keys.slice(row.keys[static_cast<std::size_t>(s)]));
         if (maximum < row.weights(s)) maximum = row.weights(s);
     }
     watch("[19.4.1-2] scores of the keys that it sees", row.seen());

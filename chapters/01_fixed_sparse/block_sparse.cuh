@@ -78,12 +78,7 @@ class RowTile {
                 keys_values[0], first, [&](int c) { return position_at(a.k, first_key + c); },
                 [&](int) { return D(); });
             __syncthreads();  // the strip is complete
-#pragma unroll 8
-            for (int depth = 0; depth < strip; ++depth)
-                add_outer_product(scores,
-                                  *reinterpret_cast<const float4*>(
-                                      &queries[keeps_queries() ? first / strip : 0][depth][swizzled(depth, row)]),
-                                  *reinterpret_cast<const float4*>(&keys_values[0][depth][swizzled(depth, column)]));
+            add_products(scores, queries[keeps_queries() ? first / strip : 0], keys_values[0]);
         }
 
         // [19.4.1-10] only partial tiles are masked: a bit for each of the thread's 16 pairs
@@ -258,6 +253,47 @@ class RowTile {
     RowState state[per_thread];
     Sums sums[ValueTiles];
 };
+
+// ---- without lists --------------------------------------------------------------------------------------------------
+// Where tiles are arithmetic, the pattern itself says which of them a tile of rows visits, on the device:
+//
+//     for_each_visit(first, last, f)    f(tile, is_partial) for what somebody among these queries sees
+
+// A block: 64 rows of one key/value head, 64 · ValueTiles columns of the values.
+template <class Pattern, int ValueTiles, bool Aligned>
+__global__ void __launch_bounds__(tile_threads, blocks_at_once) attend_without_lists(Attention a, Pattern pattern) {
+    extern __shared__ __align__(16) unsigned char memory[];
+    const int G = a.k.extent(1), row_tiles = (a.area.rows() + tile - 1) / tile;
+    const int chunks = (a.v.extent(3) + ValueTiles * tile - 1) / (ValueTiles * tile);
+    const int first_value = static_cast<int>(blockIdx.x) % chunks * ValueTiles * tile;
+    const int row_tile = static_cast<int>(blockIdx.x) / chunks % row_tiles;
+    const int head = static_cast<int>(blockIdx.x) / chunks / row_tiles;
+    const int first = pattern.query(row_tile * tile / a.area.group);
+    const int last = pattern.query((min((row_tile + 1) * tile, a.area.rows()) - 1) / a.area.group);
+    RowTile<Pattern, ValueTiles, Aligned> rows(a, pattern, memory, head / G, head % G, row_tile, first_value);
+    pattern.for_each_visit(first, last, [&](int visit, bool is_partial) { rows.add(visit, is_partial); });
+    rows.write_out();
+}
+
+template <class Pattern, int ValueTiles>
+void launch_without_lists_with(const Attention& a, const Pattern& pattern) {
+    const int D = a.q.extent(3), Dv = a.v.extent(3);
+    const auto heads = static_cast<unsigned>(a.k.extent(0) * a.k.extent(1));
+    launch(D % 4 == 0 && Dv % 4 == 0 ? attend_without_lists<Pattern, ValueTiles, true>
+                                     : attend_without_lists<Pattern, ValueTiles, false>,
+           {heads * blocks_for(a.area.rows(), tile) * blocks_for(Dv, ValueTiles * tile), tile_threads,
+            RowTile<Pattern, ValueTiles, true>::shared_bytes(D)},
+           a, pattern);
+}
+template <class Pattern>
+void launch_without_lists(const Attention& a, const Pattern& pattern) {
+    if (a.v.extent(3) <= tile)
+        launch_without_lists_with<Pattern, 1>(a, pattern);
+    else
+        launch_without_lists_with<Pattern, 2>(a, pattern);
+}
+
+// ---- by lists -------------------------------------------------------------------------------------------------------
 
 // A block: one entry of the plan, and 64 · ValueTiles columns of the values.
 template <class Pattern, int ValueTiles, bool Aligned>

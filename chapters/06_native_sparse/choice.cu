@@ -4,8 +4,8 @@
 // n/l' for all, stays small.
 #include "chapters/06_native_sparse/native_sparse.cuh"
 #include "common/cuda/device_buffer.hpp"
+#include "common/cuda/ranking.cuh"
 #include "common/cuda/register_tile.cuh"
-#include "common/cuda/warp.hpp"
 
 namespace attn::native_sparse {
 namespace {
@@ -73,12 +73,7 @@ __global__ void __launch_bounds__(tile_threads, 2) weigh_blocks(Choice c) {
                     [&](int key) { return first_key + key < end_key ? &c.keys(b, g, first_key + key, 0) : nullptr; },
                     [&](int) { return D; });
                 __syncthreads();  // the strip is complete
-                const Strip& queries_strip = of_queries[keeps ? first / strip : 0];
-#pragma unroll 8
-                for (int depth = 0; depth < strip; ++depth)
-                    add_outer_product(
-                        scores, *reinterpret_cast<const float4*>(&queries_strip[depth][swizzled(depth, own_row())]),
-                        *reinterpret_cast<const float4*>(&(*of_keys)[depth][swizzled(depth, own_column())]));
+                add_products(scores, of_queries[keeps ? first / strip : 0], *of_keys);
             }
             const float scale = static_cast<float>(c.options.scale);
 #pragma unroll
@@ -118,25 +113,6 @@ __global__ void __launch_bounds__(tile_threads, 2) weigh_blocks(Choice c) {
     }
 }
 
-struct Candidate {
-    float importance = -INFINITY;
-    int block = 1 << 30;
-
-    // Of equal ones, and where there is NaN, the lower index. (NaN are all of them or none: they are weights of one
-    // softmax.)
-    __device__ bool comes_before(const Candidate& other) const {
-        return importance > other.importance || (!(other.importance > importance) && block < other.block);
-    }
-};
-__device__ Candidate warp_first(Candidate own) {
-    for (int distance = 16; distance > 0; distance /= 2) {
-        const Candidate other{__shfl_xor_sync(all_lanes, own.importance, distance),
-                              __shfl_xor_sync(all_lanes, own.block, distance)};
-        if (other.comes_before(own)) own = other;
-    }
-    return own;
-}
-
 // [19.4.6-4] the choice, a warp for each query: round by round the next candidate, until the last one is known; then
 // everything that does not come behind it, in ascending order
 __global__ void __launch_bounds__(row_threads) choose_blocks(Choice c) {
@@ -149,20 +125,14 @@ __global__ void __launch_bounds__(row_threads) choose_blocks(Choice c) {
     // Beside the first and the two last there are the blocks 1 … own - 2.
     const int choices = c.options.selected_at(t) - min(3, own + 1);
     const bool takes_all = choices >= own - 2;
-    Candidate last{INFINITY, -1};
-    for (int r = 0; r < choices && !takes_all; ++r) {
-        Candidate first;
-        for (int J = 1 + lane; J <= own - 2; J += 32) {
-            const Candidate candidate{c.importance(b, g, query, J), J};
-            if (last.comes_before(candidate) && candidate.comes_before(first)) first = candidate;
-        }
-        last = warp_first(first);
-    }
+    Ranked last = before_all();
+    for (int r = 0; r < choices && !takes_all; ++r)
+        last = warp_next(last, 1, own - 1, [&](int J) { return c.importance(b, g, query, J); });
     int written = 0;
     for (int first = 0; first <= own; first += 32) {
         const int J = first + lane;
         const bool is_forced = J == 0 || J >= own - 1, is_compared = !is_forced && !takes_all && choices > 0;
-        const Candidate candidate{is_compared ? c.importance(b, g, query, J) : 0, J};
+        const Ranked candidate{is_compared ? c.importance(b, g, query, J) : 0, J};
         const bool is_chosen = J <= own && (is_forced || takes_all || (is_compared && !last.comes_before(candidate)));
         const unsigned chosen = __ballot_sync(all_lanes, is_chosen);
         if (is_chosen) c.selected(b, g, t, written + __popc(chosen & ((1u << lane) - 1))) = J;

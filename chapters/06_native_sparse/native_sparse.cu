@@ -12,14 +12,17 @@
 namespace attn::native_sparse {
 namespace {
 
-using fixed_sparse::Attention;
-using fixed_sparse::RowTile;
-
-// Rows are the positions from `begin` on.
+// Rows are the positions from `begin` on. A position sees all columns of a range, which moves on with it.
 struct FromPosition : fixed_sparse::InOrder {
     int begin;
 
     ATTN_HOST_DEVICE constexpr int query(int row) const { return begin + row; }
+
+    template <class Function>
+    static __device__ void visit_tiles(const Range& by_first, const Range& by_last, Function f) {
+        for (int visit = by_first.begin / tile; visit * tile < by_last.end; ++visit)
+            f(visit, visit * tile < by_last.begin || (visit + 1) * tile > by_first.end);
+    }
 };
 
 // [19.4.6-2] blocks that are complete
@@ -29,6 +32,10 @@ struct CompleteBlocks : FromPosition {
     ATTN_HOST_DEVICE constexpr bool visible(int, int t, int i) const { return i < options.complete(t + 1); }
     ATTN_HOST_DEVICE constexpr bool blind(int, int t) const { return options.complete(t + 1) == 0; }
     ATTN_HOST_DEVICE constexpr Range seen(int t) const { return {0, options.complete(t + 1)}; }
+    template <class Function>
+    __device__ void for_each_visit(int first, int last, Function f) const {
+        visit_tiles(seen(first), seen(last), f);
+    }
 };
 // [19.4.6-6] the last W tokens
 struct LastTokens : FromPosition {
@@ -37,42 +44,11 @@ struct LastTokens : FromPosition {
     ATTN_HOST_DEVICE constexpr bool visible(int, int t, int j) const { return j <= t && t - j < window; }
     ATTN_HOST_DEVICE constexpr bool blind(int, int) const { return false; }
     ATTN_HOST_DEVICE constexpr Range seen(int t) const { return {t < window ? 0 : t - window + 1, t + 1}; }
+    template <class Function>
+    __device__ void for_each_visit(int first, int last, Function f) const {
+        visit_tiles(seen(first), seen(last), f);
+    }
 };
-
-// A block: 64 rows of one key/value head, 64 · ValueTiles columns of the values. Only tiles that somebody sees.
-template <class Pattern, int ValueTiles, bool Aligned>
-__global__ void __launch_bounds__(tile_threads, 1) attend_to_tiles(Attention a, Pattern pattern) {
-    extern __shared__ __align__(16) unsigned char memory[];
-    const int G = a.k.extent(1), row_tiles = (a.area.rows() + tile - 1) / tile;
-    const int chunks = (a.v.extent(3) + ValueTiles * tile - 1) / (ValueTiles * tile);
-    const int first_value = static_cast<int>(blockIdx.x) % chunks * ValueTiles * tile;
-    const int row_tile = static_cast<int>(blockIdx.x) / chunks % row_tiles;
-    const int head = static_cast<int>(blockIdx.x) / chunks / row_tiles;
-    const Range by_first = pattern.seen(pattern.query(row_tile * tile / a.area.group));
-    const Range by_last = pattern.seen(pattern.query((min((row_tile + 1) * tile, a.area.rows()) - 1) / a.area.group));
-    RowTile<Pattern, ValueTiles, Aligned> rows(a, pattern, memory, head / G, head % G, row_tile, first_value);
-    for (int visit = by_first.begin / tile; visit * tile < by_last.end; ++visit)
-        rows.add(visit, visit * tile < by_last.begin || (visit + 1) * tile > by_first.end);
-    rows.write_out();
-}
-
-template <class Pattern, int ValueTiles>
-void launch_attend_with(const Attention& a, const Pattern& pattern) {
-    const int D = a.q.extent(3), Dv = a.v.extent(3);
-    const auto heads = static_cast<unsigned>(a.k.extent(0) * a.k.extent(1));
-    launch(D % 4 == 0 && Dv % 4 == 0 ? attend_to_tiles<Pattern, ValueTiles, true>
-                                     : attend_to_tiles<Pattern, ValueTiles, false>,
-           {heads * blocks_for(a.area.rows(), tile) * blocks_for(Dv, ValueTiles * tile), tile_threads,
-            RowTile<Pattern, ValueTiles, true>::shared_bytes(D)},
-           a, pattern);
-}
-template <class Pattern>
-void launch_attend(const Attention& a, const Pattern& pattern) {
-    if (a.v.extent(3) <= tile)
-        launch_attend_with<Pattern, 1>(a, pattern);
-    else
-        launch_attend_with<Pattern, 2>(a, pattern);
-}
 
 }  // namespace
 
@@ -91,16 +67,16 @@ void attend(const Inputs<float>& in, const Options& options, const Outputs<float
         const Range completed{options.complete(positions.begin), options.complete(positions.end)};
         compress(in.k_compress, key_weights(in), options, completed, keys.view());
         compress(in.v_compress, value_weights(in), options, completed, values.view());
-        launch_attend(Attention{in.q,
-                                keys.view(),
-                                values.view(),
-                                out.out_compress,
-                                log_sum_exp.view(),
-                                scale,
-                                {step.count, completed.end, H / G}},
-                      CompleteBlocks{{{}, positions.begin}, options});
-        launch_attend(
-            Attention{in.q, in.k_window, in.v_window, out.out_window, {}, scale, {step.count, positions.end, H / G}},
+        fixed_sparse::launch_without_lists({in.q,
+                                            keys.view(),
+                                            values.view(),
+                                            out.out_compress,
+                                            log_sum_exp.view(),
+                                            scale,
+                                            {step.count, completed.end, H / G}},
+                                           CompleteBlocks{{{}, positions.begin}, options});
+        fixed_sparse::launch_without_lists(
+            {in.q, in.k_window, in.v_window, out.out_window, {}, scale, {step.count, positions.end, H / G}},
             LastTokens{{{}, positions.begin}, options.window});
         choose(in.q, keys.view(), log_sum_exp.view(), options, positions, out.selected);
         attend_to_selected(in, options, positions, most_heads, out);

@@ -37,6 +37,7 @@ class DeviceTensor {
     }
     // Every bit set: NaN in each floating-point type, -1 in integers. What a kernel forgets to write shows.
     void fill_with_nan() { check(cudaMemset(view_.data(), 0xff, bytes())); }
+    void fill_with_zeros() { check(cudaMemset(view_.data(), 0, bytes())); }
 
   private:
     std::size_t bytes() const { return static_cast<std::size_t>(view_.count()) * sizeof(T); }

@@ -18,6 +18,11 @@ struct Rows {
     int rows_per_batch = 1 << 30;
     std::int64_t batch_stride = 0, head_stride = 0;
 
+    // Rows that may be written may be read.
+    template <class U, class = std::enable_if_t<std::is_same_v<const T, U> && !std::is_same_v<T, U>>>
+    operator Rows<U>() const {
+        return {data, row_stride, rows_per_batch, batch_stride, head_stride};
+    }
     ATTN_HOST_DEVICE T* at(int row, int head) const {
         return data + row / rows_per_batch * batch_stride + row % rows_per_batch * row_stride + head * head_stride;
     }
@@ -27,6 +32,13 @@ struct Rows {
                head_stride % 4 == 0;
     }
 };
+
+// Positions first … first + count - 1 of each sequence of a tensor [B, N, columns].
+template <class T>
+Rows<T> position_rows(const TensorView<T, 3>& tensor, int first, int count) {
+    const std::int64_t columns = tensor.extent(2);
+    return {tensor.data() + first * columns, columns, count, tensor.extent(1) * columns};
+}
 
 namespace detail {
 

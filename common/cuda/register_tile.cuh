@@ -84,5 +84,13 @@ __device__ inline void add_outer_product(Sums& sums, float4 a, float4 b) {
         for (int c = 0; c < per_thread; ++c) sums.at[r][c] += rows[r] * columns[c];
 }
 
+// sums += A Bᵀ, of strips that load_transposed has stored.
+__device__ inline void add_products(Sums& sums, const Strip& a, const Strip& b) {
+#pragma unroll 8
+    for (int depth = 0; depth < strip; ++depth)
+        add_outer_product(sums, *reinterpret_cast<const float4*>(&a[depth][swizzled(depth, own_row())]),
+                          *reinterpret_cast<const float4*>(&b[depth][swizzled(depth, own_column())]));
+}
+
 }  // namespace ATTN_BUILD
 }  // namespace attn

@@ -82,4 +82,10 @@ void for_each_step(int N, int prefill, Function f) {
     for (int i = prefill; i < N; ++i) f(Step{i, 1});
 }
 
+// The positions of a step of sequence b, [count, columns], of a tensor [B, N, columns].
+template <class T>
+TensorView<T, 2> positions(TensorView<T, 3> tensor, int b, const Step& step) {
+    return {&tensor(b, step.first, 0), {{step.count, tensor.extent(2)}}};
+}
+
 }  // namespace attn

@@ -49,8 +49,9 @@ Measured measure(const Mechanism& mechanism) {
     result.memory_exponent = fitted_exponent(n, memory);
 
     const std::vector<CudaVersion> versions = cuda_versions(mechanism.name, "emulated");
-    if (versions.empty()) result.kernel_error = std::nan("");
-    if (!versions.empty()) {
+    if (versions.empty()) {
+        result.kernel_error = std::nan("");
+    } else {
         Case sized = mechanism.sized_case(kernel_size);
         emulator::reset();
         NamedArrays reference = mechanism.run_naive(sized, Precision::float64);

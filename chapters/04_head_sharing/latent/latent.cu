@@ -261,19 +261,14 @@ class Layer {
   private:
     // The rows of a step of a tensor [B, N, columns].
     template <class T>
-    Rows<T> positions(const TensorView<T, 3>& tensor, const Step& step) const {
-        const std::int64_t columns = tensor.extent(2);
-        return {tensor.data() + step.first * columns, columns, step.count, size.N * columns};
+    static Rows<T> positions(const TensorView<T, 3>& tensor, const Step& step) {
+        return position_rows(tensor, step.first, step.count);
     }
     // Those of all heads of a tensor [B, H, count, columns].
     template <class T>
     static Rows<T> heads(const TensorView<T, 4>& tensor) {
         const std::int64_t columns = tensor.extent(3), count = tensor.extent(2);
         return {tensor.data(), columns, tensor.extent(2), tensor.extent(1) * count * columns, count * columns};
-    }
-    template <class T>
-    static Rows<const T> read_only(const Rows<T>& rows) {
-        return {rows.data, rows.row_stride, rows.rows_per_batch, rows.batch_stride, rows.head_stride};
     }
     template <class T>
     static Rows<T> from_column(Rows<T> rows, int column) {
@@ -287,7 +282,7 @@ class Layer {
         const Rows<float> cache = positions(out.cache, step);
         multiply(positions(in.hidden, step), plain_rows(in.w_dkv.data(), size.Dm), cache, rows, size.Rkv + size.Dr,
                  size.Dm);
-        rms_norm(read_only(cache), cache, rows, size.Rkv, in.norm_kv.data(), options.norm_epsilon);
+        rms_norm(cache, cache, rows, size.Rkv, in.norm_kv.data(), options.norm_epsilon);
         rotate_rows(cache, rows, 1, size.Rkv, step);
     }
 
@@ -301,8 +296,8 @@ class Layer {
             DeviceTensor<float, 3> compressed({size.B, step.count, size.Rq}, "compressed queries");
             const Rows<float> all = plain_rows(compressed.view().data(), size.Rq);
             multiply(positions(in.hidden, step), plain_rows(in.w_dq.data(), size.Dm), all, rows, size.Rq, size.Dm);
-            rms_norm(read_only(all), all, rows, size.Rq, in.norm_q.data(), options.norm_epsilon);
-            multiply(read_only(all), weights_of_heads(in.w_uq, columns), heads(q), rows, columns, size.Rq, size.H);
+            rms_norm(all, all, rows, size.Rq, in.norm_q.data(), options.norm_epsilon);
+            multiply(all, weights_of_heads(in.w_uq, columns), heads(q), rows, columns, size.Rq, size.H);
         }
         rotate_rows(heads(q), rows, size.H, size.Dn, step);
     }
@@ -312,7 +307,7 @@ class Layer {
         const int n = step.first + step.count, rows = size.B * n;
         DeviceTensor<float, 4> k({size.B, size.H, n, size.Dn + size.Dr}, "keys"),
             v({size.B, size.H, n, size.Dv}, "values");
-        const Rows<const float> cache = read_only(positions(out.cache, {0, n}));
+        const Rows<const float> cache = positions(out.cache, {0, n});
         const Rows<const float> w_uk = weights_of_heads(in.w_ukv, size.Dn + size.Dv);
         multiply(cache, w_uk, heads(k.view()), rows, size.Dn, size.Rkv, size.H);
         multiply(cache, from_column(w_uk, size.Dn * size.Rkv), heads(v.view()), rows, size.Dv, size.Rkv, size.H);
@@ -326,7 +321,7 @@ class Layer {
         const grouped_query::Inputs<float> heads_in{q, k.view(), v.view(), {}};
         grouped_query::attend_on_device(heads_in, {k.view(), v.view(), table.view()}, {true, options.scale},
                                         {0, step.count, n}, {means.view(), log_sum_exp.view(), {}, {}, {}});
-        copy_rows(read_only(heads(means.view())), of_heads(results), size.B * step.count, size.H, size.Dv);
+        copy_rows(heads(means.view()), of_heads(results), size.B * step.count, size.H, size.Dv);
     }
 
     void attend_absorbed(const Step& step, const TensorView<float, 4>& q, const TensorView<float, 3>& results) const {
@@ -334,14 +329,13 @@ class Layer {
         const Rows<const float> w_uk = weights_of_heads(in.w_ukv, size.Dn + size.Dv);
         // [19.4.4-11] W_UK changes sides: the queries as the latents see them, W_UKᵀ q, and their rotated part as it is
         DeviceTensor<float, 4> absorbed({size.B, size.H, step.count, size.Rkv + size.Dr}, "absorbed queries");
-        multiply_by_transposed(read_only(heads(q)), w_uk, heads(absorbed.view()), rows, size.Rkv, size.Dn, size.H);
-        copy_rows(from_column(read_only(heads(q)), size.Dn), from_column(heads(absorbed.view()), size.Rkv), rows,
-                  size.H, size.Dr);
+        multiply_by_transposed(heads(q), w_uk, heads(absorbed.view()), rows, size.Rkv, size.Dn, size.H);
+        copy_rows(from_column(heads(q), size.Dn), from_column(heads(absorbed.view()), size.Rkv), rows, size.H, size.Dr);
         DeviceTensor<float, 4> means({size.B, size.H, step.count, size.Rkv}, "means of the latents");
         attend({absorbed.view(), out.cache, means.view(), n, size.Rkv, static_cast<float>(options.scale), {}});
         // [19.4.4-14] and so does W_UV: the values of the means
-        multiply(read_only(heads(means.view())), from_column(w_uk, size.Dn * size.Rkv), of_heads(results), rows,
-                 size.Dv, size.Rkv, size.H);
+        multiply(heads(means.view()), from_column(w_uk, size.Dn * size.Rkv), of_heads(results), rows, size.Dv, size.Rkv,
+                 size.H);
     }
 
     // The rows of each head of a weight [H · rows, columns].

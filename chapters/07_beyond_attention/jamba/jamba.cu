@@ -51,41 +51,32 @@ class Stack {
         const int rows = B_ * step.count;
         DeviceTensor<float, 3> x(shape, "hidden"), normed(shape, "normed hidden"), added(shape, "output of a part");
         const auto all = [&](const DeviceTensor<float, 3>& tensor) {
-            return Rows<float>{tensor.view().data(), Dm_, step.count, std::int64_t{step.count} * Dm_};
+            return position_rows(tensor.view(), 0, step.count);
         };
-        const auto read = [&](const DeviceTensor<float, 3>& tensor) { return read_only(all(tensor)); };
         const auto normalise = [&](const TensorView<const float, 1>& weight, const Rows<float>& to) {
-            rms_norm(read(x), to, rows, Dm_, weight.data(), options_.rms_norm_eps);  // [19.4.7-25]
+            rms_norm(all(x), to, rows, Dm_, weight.data(), options_.rms_norm_eps);  // [19.4.7-25]
         };
 
-        copy_rows(positions(in_.hidden, step), all(x), rows, 1, Dm_);
+        copy_rows(position_rows(in_.hidden, step.first, step.count), all(x), rows, 1, Dm_);
         for (std::size_t i = 0; i < in_.layers.size(); ++i) {
             const Layer<float>& layer = in_.layers[i];
             normalise(layer.input_norm, all(normed));
             if (layer.has_attention)
-                attend(layer.attention, *caches_[i], step, read(normed), all(added));
+                attend(layer.attention, *caches_[i], step, all(normed), all(added));
             else
-                states_[i]->advance(read(normed), all(added), step.count);
-            add_rows(read(added), all(x), rows, Dm_);
+                states_[i]->advance(all(normed), all(added), step.count);
+            add_rows(all(added), all(x), rows, Dm_);
             normalise(layer.feed_forward_norm, all(normed));
             feed_forward(layer, normed.view(), added.view());
-            add_rows(read(added), all(x), rows, Dm_);
+            add_rows(all(added), all(x), rows, Dm_);
         }
         if (in_.final_norm)
-            normalise(in_.final_norm, positions(out, step));
+            normalise(in_.final_norm, position_rows(out, step.first, step.count));
         else
-            copy_rows(read(x), positions(out, step), rows, 1, Dm_);
+            copy_rows(all(x), position_rows(out, step.first, step.count), rows, 1, Dm_);
     }
 
   private:
-    // The rows of a step of a tensor [B, L, Dm].
-    template <class T>
-    Rows<T> positions(const TensorView<T, 3>& tensor, const Step& step) const {
-        return {tensor.data() + std::int64_t{step.first} * Dm_, Dm_, step.count, std::int64_t{L_} * Dm_};
-    }
-    static Rows<const float> read_only(const Rows<float>& rows) {
-        return {rows.data, rows.row_stride, rows.rows_per_batch, rows.batch_stride, rows.head_stride};
-    }
     // Positions first … first + count - 1 of all heads of a tensor [B, heads, length, Dh].
     static Rows<float> heads(const TensorView<float, 4>& tensor, int first, int count) {
         const std::int64_t Dh = tensor.extent(3), head = tensor.extent(2) * Dh;
@@ -116,7 +107,7 @@ class Stack {
 
         DeviceTensor<float, 3> side_by_side({B_, step.count, H * Dh}, "means of all heads");
         const Rows<float> results{side_by_side.view().data(), std::int64_t{H} * Dh, 1 << 30, 0, Dh};
-        copy_rows(read_only(heads(means.view(), 0, step.count)), results, rows, H, Dh);
+        copy_rows(heads(means.view(), 0, step.count), results, rows, H, Dh);
         multiply({results.data, results.row_stride}, {w.w_o.data(), std::int64_t{H} * Dh}, out, rows, Dm_, H * Dh);
     }
 
@@ -133,9 +124,8 @@ class Stack {
         const auto one = [](const TensorView<const float, 2>& weight) {
             return TensorView<const float, 3>{weight.data(), {{1, weight.extent(0), weight.extent(1)}}};
         };
-        const std::vector<float> zeros(static_cast<std::size_t>(Dm_));
-        const DeviceTensor<float, 2> router(TensorView<const float, 2>(zeros.data(), {{1, Dm_}}),
-                                            "router of one expert");
+        DeviceTensor<float, 2> router({1, Dm_}, "router of one expert");
+        router.fill_with_zeros();
         DeviceTensor<std::int32_t, 3> chosen({B_, x.extent(1), 1}, "chosen experts");
         mixture_of_experts::feed_forward({x, router.view(), one(gate), one(up), one(down)}, {1, false},
                                          {out, chosen.view()});

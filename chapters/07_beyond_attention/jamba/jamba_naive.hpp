@@ -110,7 +110,7 @@ void advance(const Inputs<T>& in, const Options& options, int b, const Step& ste
              const Outputs<T>& out, Watch watch = {}) {
     const int Dm = in.hidden.extent(2);
     auto x = make_tensor<T, 2>({step.count, Dm}), normed = x, added = x;
-    const TensorView<T, 2> result = mamba::positions(out.out, b, step);
+    const TensorView<T, 2> result = positions(out.out, b, step);
     for (int t = 0; t < step.count; ++t)
         for (int d = 0; d < Dm; ++d) x(t, d) = in.hidden(b, step.first + t, d);
     for (std::size_t i = 0; i < in.layers.size(); ++i) {

@@ -18,11 +18,6 @@ __global__ void make_decay_rates(TensorView<const float, 2> a_log, TensorView<fl
     if (index < a.count()) a.data()[index] = -expf(a_log.data()[index]);
 }
 
-__global__ void set_to_zero(float* numbers, std::int64_t count) {
-    const std::int64_t index = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    if (index < count) numbers[index] = 0;
-}
-
 // What a warp of the convolution has in shared memory: the inputs before its tokens, the tokens, the weights. Each
 // begins at a multiple of 16 bytes.
 ATTN_HOST_DEVICE constexpr int up_to_four(int count) { return (count + 3) / 4 * 4; }
@@ -90,7 +85,6 @@ Rows<T> rows_of(const TensorView<T, 3>& tensor) {
     const std::int64_t columns = tensor.extent(2);
     return {tensor.data(), columns, 1 << 30, 0, tensor.extent(1) * columns};
 }
-Rows<const float> input_rows(const TensorView<float, 3>& tensor) { return rows_of(TensorView<const float, 3>(tensor)); }
 // `rows` rows of a weight, from row `first` on; the same for all sequences.
 Rows<const float> weight_rows(const TensorView<const float, 2>& weight, int first) {
     return {weight.data() + std::int64_t{first} * weight.extent(1), weight.extent(1)};
@@ -110,8 +104,7 @@ Layer::Layer(const Weights<float>& weights, double norm_epsilon, int B)
                DeviceTensor<float, 3>({B, size_.Di, size_.W - 1}, "window of the convolution")},
       h_({B, size_.Di, size_.S}, "state of the scan") {
     launch(make_decay_rates, threads_for(a_.view().count()), w_.a_log, a_.view());
-    for (const TensorView<float, 3>& state : {windows_[0].view(), h_.view()})
-        if (state.count() > 0) launch(set_to_zero, threads_for(state.count()), state.data(), state.count());
+    windows_[0].fill_with_zeros(), h_.fill_with_zeros();
 }
 
 void Layer::advance(const Rows<const float>& hidden, const Rows<float>& out, int count) {
@@ -130,7 +123,7 @@ void Layer::advance(const Rows<const float>& hidden, const Rows<float>& out, int
     now_ = 1 - now_;
 
     // [19.4.7-17] Δ, B and C of each token, made out of u
-    const Rows<const float> made_from = input_rows(u.view());
+    const Rows<const float> made_from = rows_of(u.view());
     const auto make = [&](const DeviceTensor<float, 3>& to, int first_row, const TensorView<const float, 1>& norm) {
         const int rows = to.view().extent(1);
         multiply_by_transposed(weight_rows(w_.x_proj, first_row), made_from, rows_of(to.view()), rows, count, Di, B_);
@@ -139,7 +132,7 @@ void Layer::advance(const Rows<const float>& hidden, const Rows<float>& out, int
                    static_cast<float>(norm_epsilon_));
     };
     make(dt, 0, w_.dt_norm), make(b, R, w_.b_norm), make(c, R + S, w_.c_norm);
-    multiply_by_transposed(weight_rows(w_.dt_proj, 0), input_rows(dt.view()), rows_of(delta.view()), Di, count, R, B_);
+    multiply_by_transposed(weight_rows(w_.dt_proj, 0), rows_of(dt.view()), rows_of(delta.view()), Di, count, R, B_);
 
     // [19.4.7-18] the selective scan, from the state on, and gated. y takes the place of x.
     const selective_scan::Inputs<float> scan{u.view(), delta.view(), a_.view(),  b.view(), c.view(),
@@ -147,8 +140,7 @@ void Layer::advance(const Rows<const float>& hidden, const Rows<float>& out, int
     selective_scan::scan_on_device(scan, scan_options(), {x.view(), h_.view()});
 
     // [19.4.7-19] output
-    multiply_by_transposed_turned(weight_rows(w_.out_proj, 0), input_rows(x.view()), out_of_sequences, Dm, count, Di,
-                                  B_);
+    multiply_by_transposed_turned(weight_rows(w_.out_proj, 0), rows_of(x.view()), out_of_sequences, Dm, count, Di, B_);
 }
 
 }  // namespace ATTN_BUILD
@@ -156,12 +148,10 @@ void Layer::advance(const Rows<const float>& hidden, const Rows<float>& out, int
 namespace {
 
 void launch_layer(const Inputs<float>& in, const Options& options, const Outputs<float>& out) {
-    const int B = in.hidden.extent(0), L = in.hidden.extent(1), Dm = in.hidden.extent(2);
-    Layer layer(in.weights, options.norm_epsilon, B);
-    for_each_step(L, options.prefill, [&](const Step& step) {
-        const std::int64_t first = std::int64_t{step.first} * Dm, sequence = std::int64_t{L} * Dm;
-        layer.advance({in.hidden.data() + first, Dm, step.count, sequence},
-                      {out.out.data() + first, Dm, step.count, sequence}, step.count);
+    Layer layer(in.weights, options.norm_epsilon, in.hidden.extent(0));
+    for_each_step(in.hidden.extent(1), options.prefill, [&](const Step& step) {
+        layer.advance(position_rows(in.hidden, step.first, step.count), position_rows(out.out, step.first, step.count),
+                      step.count);
     });
 }
 

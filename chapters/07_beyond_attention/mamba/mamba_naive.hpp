@@ -107,12 +107,6 @@ void advance(const Weights<T>& w, double norm_epsilon, TensorView<const accumula
     watch("[19.4.7-19] out = W_out y, a row for each position", out);
 }
 
-// Positions first … first + count - 1 of sequence b of a tensor [B, L, Dm].
-template <class T>
-TensorView<T, 2> positions(TensorView<T, 3> tensor, int b, const Step& step) {
-    return {&tensor(b, step.first, 0), {{step.count, tensor.extent(2)}}};
-}
-
 template <class T, class Watch = NobodyWatches>
 void naive(const Inputs<T>& in, const Options& options, const Outputs<T>& out, Watch watch = {}) {
     const int B = in.hidden.extent(0);
